@@ -1,0 +1,103 @@
+"""python -m example: the programs as children of one multiprocessing parent.
+
+TERM, HUP or Ctrl-C stops all of them, Redis last. When one dies the rest are stopped too, and
+the parent's exit status is 1. supervisord does more: this is for a terminal.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from . import start_app, start_beat, start_redis, start_worker
+from .runtime import log
+from .settings import Settings, SettingsError
+
+PROGRAMS = {"redis": start_redis, "app": start_app, "beat": start_beat, "worker": start_worker}
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    log.configure(settings.log_level, settings.log_format)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    return Family().live(kill_after=settings.drain_seconds + 2)
+
+
+class Family:
+    """The children, from start to end."""
+
+    def __init__(self) -> None:
+        # Forked, so that this process itself is their parent, and gets their SIGCHLD.
+        fork = multiprocessing.get_context("fork")
+        self.alive = [
+            fork.Process(target=_child, args=(program,), name=name)
+            for name, program in PROGRAMS.items()
+        ]
+        self.stopping = False
+        self.told: set[str] = set()
+        self.status = 0
+        for child in self.alive:
+            child.start()
+
+    def live(self, kill_after: float) -> int:
+        """Wait until all children have ended; `kill_after` seconds of stopping, kill the rest."""
+        deadline = None
+        while self.alive:
+            if self.stopping:
+                self._tell()
+                deadline = deadline or time.monotonic() + kill_after
+            left = 3600.0 if deadline is None else deadline - time.monotonic()
+            info = signal.sigtimedwait(SIGNALS, max(0.0, left))
+            if info is None and deadline is not None:
+                self._kill()
+            elif info and info.si_signo != signal.SIGCHLD:
+                # Whoever was told before hears it again: a second one means "at once".
+                self.told.clear()
+                self.stopping = True
+            self._bury()
+        return self.status
+
+    def _tell(self) -> None:
+        first = [child for child in self.alive if child.name != "redis"]
+        for child in first or self.alive:
+            if child.name not in self.told:
+                self.told.add(child.name)
+                child.terminate()
+
+    def _kill(self) -> None:
+        for child in self.alive:
+            logger.error("%s does not stop: killed", child.name)
+            child.kill()
+            child.join()
+        self.status = 1
+
+    def _bury(self) -> None:
+        for child in [child for child in self.alive if not child.is_alive()]:
+            self.alive.remove(child)
+            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already.
+            expected = child.exitcode == 0 and (self.stopping or child.name == "redis")
+            if not expected:
+                logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
+                self.status = 1
+                self.stopping = True
+
+
+def _child(program: Callable[[], None]) -> None:
+    # Out of the terminal's group: its Ctrl-C is for the parent, who passes it on once.
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    program()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The programs: each hands your files (api, schedule, tasks, settings) to the runtime.
+
+Every `start_…` is a console script (`example-app` and so on) and what all launchers start.
+They take no arguments, read the environment, and end the process with an exit status:
+0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+
+from .runtime import log, process
+from .settings import Settings, SettingsError
+
+
+def start_app() -> None:
+    """Serve `example.app` on the listening socket at descriptor 0, else on HOST:PORT."""
+    _start(_app)
+
+
+def start_beat() -> None:
+    """Push what `schedule.py` says, each at its time."""
+    _start(_beat)
+
+
+def start_worker() -> None:
+    """Take items from the queue and do with each what `tasks.py` says."""
+    _start(_worker)
+
+
+def start_redis() -> None:
+    """Become a Redis server for REDIS_URL; exit 0 when that is elsewhere or already served."""
+    from .runtime import store
+
+    settings = _settings()
+    store.become(settings.redis_url, settings.redis_dir)
+
+
+async def beat() -> None:
+    """Run beat in the caller's event loop until TERM: `asyncio.run(example.beat())`."""
+    await _beat(Settings.load())
+
+
+async def worker() -> None:
+    """Run the worker in the caller's event loop until TERM: `asyncio.run(example.worker())`."""
+    await _worker(Settings.load())
+
+
+async def _app(settings: Settings) -> None:
+    from .api import app
+    from .runtime import server
+
+    async with process.Process("app") as this:
+        await server.serve(this, app, settings.host, settings.port, settings.drain_seconds)
+
+
+async def _beat(settings: Settings) -> None:
+    from .runtime import beat
+    from .schedule import SCHEDULE
+
+    async with process.Process("beat") as this:
+        await beat.run(this, settings.redis_url, settings.redis_key, SCHEDULE)
+
+
+async def _worker(settings: Settings) -> None:
+    from .runtime import worker
+    from .tasks import work
+
+    async with process.Process("worker") as this:
+        await worker.run(this, settings.redis_url, settings.redis_key, work)
+
+
+def _start(program: Callable[[Settings], Awaitable[None]]) -> None:
+    settings = _settings()
+    process.run(lambda: program(settings))
+
+
+def _settings() -> Settings:
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    log.configure(settings.log_level, settings.log_format)
+    return settings

@@ -1,0 +1,1 @@
+"""What runs inside app, beat and worker. Nothing here imports your files."""

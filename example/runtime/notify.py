@@ -1,0 +1,37 @@
+"""The sender's side of sd_notify: tell the service manager how this process does.
+
+Protocol: sd_notify(3). Messages go to the datagram socket that NOTIFY_SOCKET names; without
+that variable all of this does nothing.
+"""
+
+import contextlib
+import os
+import socket
+
+
+def notify(message: str) -> None:
+    """Send `message`, newline-separated assignments such as READY=1 or STATUS=text.
+
+    Never blocks and never raises: a manager that does not listen must not hurt the program.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.setblocking(False)
+        out.sendto(message.encode(), address)
+
+
+def watchdog_seconds() -> float | None:
+    """How often the manager wants a WATCHDOG=1 at the least, or None if it does not watch us."""
+    pid = os.environ.get("WATCHDOG_PID")
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if (
+        not microseconds.isdecimal()
+        or int(microseconds) == 0
+        or pid not in (None, str(os.getpid()))
+    ):
+        return None
+    return int(microseconds) / 1e6

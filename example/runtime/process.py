@@ -1,0 +1,100 @@
+"""The life of one program's process: signals, parent, readiness, exit status."""
+
+import asyncio
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+
+import uvloop
+
+from .notify import notify, watchdog_seconds
+
+logger = logging.getLogger(__name__)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run `main()` in an event loop of its own, as the only thing that this process does."""
+    die_with_parent()
+
+    async def program() -> None:
+        await main()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(program())
+
+
+class Process:
+    """What launchers see of a program, as an async context around its main loop.
+
+    The first TERM or INT sets `stopping`: finish what is in hand, then leave the context.
+    A second one ends the process at once with status 128 + signal, whatever it does.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopping = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        self._watchdog = asyncio.create_task(self._feed_watchdog())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watchdog.cancel()
+        if error is None:
+            logger.info("%s stopped", self.name)
+
+    def ready(self, status: str) -> None:
+        """Announce that the program does its work now; `status` is one line for people."""
+        logger.info("%s ready: %s", self.name, status)
+        notify(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        """Announce, in one line for people, how the program does."""
+        notify(f"STATUS={status}")
+
+    def _stop(self, number: signal.Signals) -> None:
+        if self.stopping.is_set():
+            logger.warning("%s ends at once: a second %s", self.name, number.name)
+            logging.shutdown()
+            os._exit(128 + number)
+        logger.info("%s stopping: %s", self.name, number.name)
+        notify("STOPPING=1")
+        self.stopping.set()
+
+    async def _feed_watchdog(self) -> None:
+        # From the event loop on purpose: a blocked loop must fall silent.
+        seconds = watchdog_seconds()
+        while seconds:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(seconds / 3)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies (Linux; elsewhere nothing).
+
+    Only below a parent that is there to watch over us: a shell may go before its jobs.
+    """
+    parent = multiprocessing.parent_process()
+    supervised = "SUPERVISOR_ENABLED" in os.environ
+    if sys.platform != "linux" or not (parent or supervised):
+        return
+    before = os.getppid()
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    # The parent may have died before the kernel was told.
+    if os.getppid() != before or (parent and not parent.is_alive()):
+        sys.exit(1)

@@ -1,0 +1,116 @@
+"""Yours: every setting, read once from the environment into one frozen object.
+
+NAME_FILE names a file that holds the value of NAME, as container secrets are mounted.
+To add a setting, add a field: its parser raises ValueError for what it does not accept.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+class SettingsError(Exception):
+    """One or more variables hold what they must not; the message names each of them."""
+
+
+def _setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "accepts": accepts, "secret": secret})
+
+
+def _redis_url(text: str) -> str:
+    url = urlsplit(text)
+    place = url.path if url.scheme == "unix" else url.hostname
+    if url.scheme not in ("redis", "rediss", "unix") or not place or url.port == 0:
+        raise ValueError
+    return text
+
+
+def _text(text: str) -> str:
+    if text != text.strip() or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return parse
+
+
+def _number(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = kind(text)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings; the attribute `redis_url` is the variable REDIS_URL, and so on."""
+
+    redis_url: str = _setting(
+        "redis://localhost",
+        _redis_url,
+        "redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path",
+        secret=True,
+    )
+    redis_key: str = _setting("TESTING", _text, "the name of a list, without spaces around it")
+    redis_dir: str = _setting("var/redis", _text, "a directory for the embedded Redis's data")
+    host: str = _setting("127.0.0.1", _text, "an address of this machine, or a host name")
+    port: int = _setting(5000, _number(int, 1, 65535), "a whole number from 1 to 65535")
+    log_level: str = _setting(
+        "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"
+    )
+    log_format: str = _setting("text", _choice("text", "json"), "text or json")
+    drain_seconds: float = _setting(
+        8.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
+    )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read and check every variable.
+
+        Raises SettingsError, which tells all that is wrong at once, and no secret value.
+        """
+        values: dict[str, Any] = {}
+        wrong = []
+        for each in fields(cls):
+            variable = each.name.upper()
+            try:
+                text = _read(environ, variable)
+                if text is not None:
+                    values[each.name] = each.metadata["parse"](text)
+            except _UnreadableError as error:
+                wrong.append(str(error))
+            except ValueError:
+                shown = "(not shown)" if each.metadata["secret"] else repr(text)
+                wrong.append(f"{variable}: {shown} is not {each.metadata['accepts']}")
+        if wrong:
+            raise SettingsError("\n".join(f"wrong setting: {line}" for line in wrong))
+        return cls(**values)
+
+
+class _UnreadableError(Exception):
+    """A variable's value could not be had."""
+
+
+def _read(environ: Mapping[str, str], variable: str) -> str | None:
+    path = environ.get(f"{variable}_FILE")
+    if path is None:
+        return environ.get(variable)
+    if variable in environ:
+        raise _UnreadableError(f"{variable}: set this or {variable}_FILE, not both")
+    try:
+        return Path(path).read_text().removesuffix("\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
+        raise _UnreadableError(f"{variable}_FILE: cannot read {path!r}: {reason}") from error
