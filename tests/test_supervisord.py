@@ -1,6 +1,5 @@
 """supervisord on the shipped configuration."""
 
-
 from .layout import Layout
 
 

@@ -1,24 +1,54 @@
-"""What runs inside supervisord and supervisorctl. Nothing here imports your files."""
+"""What runs inside supervisord and supervisorctl. Nothing here imports your files.
 
-import os
-import sys
+One plugin of many small parts, each switched by one line:
+
+    [rpcinterface:supervision]
+    supervisor.rpcinterface_factory = example.supervision:make
+    logs = off
+
+With all parts off, plain supervisord is back. The parts and their values: docs/supervision.md.
+"""
+
 from typing import Any
 
-from supervisor import events
+from . import logs, path
+from .guard import Plugin
+from .values import is_on
+
+PARTS = {
+    "path": (path.install, is_on, "on"),
+    "logs": (logs.install, is_on, "on"),
+}
+"""Name of a part -> what installs it, how its value reads, its value where the file has none."""
+
+_installed: Plugin | None = None
 
 
-def make(supervisord: Any, **config: str) -> object:
-    """The rpcinterface factory: install every part in this supervisord."""
-    beside = os.path.dirname(sys.executable)
-    path = os.environ.get("PATH", os.defpath)
-    if beside not in path.split(os.pathsep):
-        os.environ["PATH"] = beside + os.pathsep + path
-    events.subscribe(events.ProcessLogEvent, _echo)
+def make(supervisord: Any, **values: str) -> object:
+    """The rpcinterface factory: install every part in this supervisord that is not off.
+
+    supervisord calls it once for each HTTP server, and again after a reload.
+
+    Raises:
+        ValueError: a key or value of the section is not understood.
+    """
+    global _installed
+    if _installed is None or _installed.supervisord is not supervisord:
+        _installed = _install(supervisord, values)
     return object()
 
 
-def _echo(event: Any) -> None:
-    name = event.process.config.name
-    text = event.data if isinstance(event.data, str) else event.data.decode(errors="replace")
-    for line in text.splitlines():
-        print(f"{name} | {line}", flush=True)
+def _install(supervisord: Any, values: dict[str, str]) -> Plugin:
+    if unknown := sorted(values.keys() - PARTS):
+        raise ValueError(f"unknown part: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+    chosen = []
+    for name, (install, read, default) in PARTS.items():
+        try:
+            chosen.append((install, read(values.get(name, default))))
+        except ValueError as error:
+            raise ValueError(f"{name} = {values[name]}: {error}") from None
+    plugin = Plugin(supervisord)
+    for install, value in chosen:
+        if value is not None:
+            install(plugin, value)
+    return plugin

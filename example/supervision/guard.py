@@ -1,0 +1,146 @@
+"""The one place where our code meets supervisord's loop, so that no fault of ours can end it.
+
+supervisord ends, and leaves its children behind, when a subscriber of an event or `readable()`
+or `writable()` of an object in its socket map raises. Parts therefore never touch the loop
+themselves: they hand their functions to a `Plugin`, which guards each of them.
+"""
+
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import events
+
+Function = Callable[..., Any]
+
+REPEAT_SECONDS = 60
+"""A fault in what runs every turn is told once in this time, not every turn."""
+
+
+def guard(function: Function, report: Callable[[str], object], fallback: object = None) -> Function:
+    """`function`, which on any exception reports it and returns `fallback` instead."""
+    told = -float(REPEAT_SECONDS)
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        nonlocal told
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            if time.monotonic() - told >= REPEAT_SECONDS:
+                told = time.monotonic()
+                try:
+                    report(f"supervision: {function.__qualname__} failed\n{traceback.format_exc()}")
+                except Exception:
+                    traceback.print_exc(file=sys.__stderr__)
+            return fallback
+
+    return guarded
+
+
+class Watcher:
+    """What supervisord's loop asks of each descriptor, answered by guarded functions."""
+
+    def __init__(self, readable: Function, writable: Function, read: Function, write: Function):
+        self.readable = readable
+        self.writable = writable
+        self.handle_read_event = read
+        self.handle_write_event = write
+
+    def handle_error(self) -> None:
+        """Nothing: the guarded functions have reported it."""
+
+
+class Plugin:
+    """What the parts may do to one supervisord, until it exits or reloads."""
+
+    def __init__(self, supervisord: Any):
+        self.supervisord = supervisord
+        self.options = supervisord.options
+        self.exit_status = 0
+        self._closers: list[Function] = []
+        original = self.options.close_logger
+
+        def close_logger() -> None:
+            for close in reversed(self._closers):
+                close()
+            original()
+            if self.exit_status:
+                raise SystemExit(self.exit_status)
+
+        # The last call of supervisord's main(), at exit and at each reload.
+        self.options.close_logger = close_logger
+
+    def report(self, message: str) -> None:
+        self.options.logger.error(message)
+
+    def guard(self, function: Function, fallback: object = None) -> Function:
+        return guard(function, self.report, fallback)
+
+    def subscribe(self, event: type, callback: Function) -> None:
+        """Have `callback(event)` called at each event of that type, as long as this run lasts."""
+        events.subscribe(event, self.guard(callback))
+
+    def before(self, owner: Any, name: str, hook: Function) -> None:
+        """Have `hook` called with the same arguments before each call of `owner.name`."""
+        original, hook = getattr(owner, name), self.guard(hook)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            hook(*args, **kwargs)
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    def after(self, owner: Any, name: str, hook: Function) -> None:
+        """Have `hook` called with what each call of `owner.name` returned."""
+        original, hook = getattr(owner, name), self.guard(hook)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            hook(result)
+            return result
+
+        setattr(owner, name, wrapped)
+
+    def every_turn(self, hook: Function) -> None:
+        """Have `hook()` called at the end of each turn of the loop, at least once a second."""
+        self.after(self.supervisord, "tick", lambda _: hook())
+
+    def watch(
+        self,
+        fd: int,
+        read: Function | None = None,
+        write: Function | None = None,
+        wants_write: Function | None = None,
+    ) -> None:
+        """Have the loop call `read()` or `write()` when `fd` is ready; closes `fd` at the end."""
+        self.options.get_socket_map()[fd] = Watcher(
+            readable=lambda: read is not None,
+            writable=self.guard(wants_write, False) if wants_write else lambda: False,
+            read=self.guard(read) if read else lambda: None,
+            write=self.guard(write) if write else lambda: None,
+        )
+        self.at_close(lambda: self.unwatch(fd))
+
+    def unwatch(self, fd: int) -> None:
+        """Leave `fd` alone from now on, and close it; does nothing the second time."""
+        if self.options.get_socket_map().pop(fd, None):
+            os.close(fd)
+
+    def at_close(self, close: Function) -> None:
+        """Have `close()` called when supervisord exits or reloads, last come first."""
+        self._closers.append(self.guard(close))
+
+    def process(self, group: str, name: str) -> Any:
+        """supervisord's own process object, or None."""
+        found = self.supervisord.process_groups.get(group)
+        return found and found.processes.get(name)
+
+    def processes(self) -> list[Any]:
+        """All of supervisord's process objects."""
+        groups = list(self.supervisord.process_groups.values())
+        return [process for group in groups for process in list(group.processes.values())]

@@ -1,0 +1,250 @@
+"""All output in one stream: `worker_00 | a line`, on supervisord's stdout.
+
+A reader of that stream that stops reading must not freeze supervisord, so nothing here waits:
+what the reader does not take is kept up to LIMIT bytes, beyond which lines are dropped, counted
+and told. Output of programs comes by `stdout_events_enabled=true`, `stderr_events_enabled=true`.
+"""
+
+import json
+import os
+import select
+import socket
+import stat
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from supervisor import events
+from supervisor.loggers import StreamHandler
+from supervisor.states import STOPPED_STATES, ProcessStates
+
+from .guard import Function, Plugin
+
+LIMIT = 16 * 1024 * 1024
+"""Bytes that wait for a slow reader."""
+LONGEST_LINE = 64 * 1024
+"""Bytes after which a line without an end is written as it is."""
+FLUSH_SECONDS = 1.0
+"""How long the exit waits for a slow reader."""
+COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+
+
+class Writer:
+    """Bytes to a descriptor without ever waiting. Stands in for `sys.stdout` in supervisord."""
+
+    def __init__(self, target: int):
+        self.target = target
+        self.fd = -1
+        self.waiting: deque[bytes] = deque()
+        self.size = 0
+        self.dropped = 0
+        self.broken = False
+
+    def open(self) -> int:
+        """A descriptor of our own for the target. O_NONBLOCK on the target itself would hit all
+        who share it, as the shell does."""
+        kind = os.fstat(self.target).st_mode
+        self.socket = stat.S_ISSOCK(kind)
+        try:
+            if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
+                raise OSError("neither pipe nor terminal")
+            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            self.fd = os.open(f"/proc/self/fd/{self.target}", flags)
+        except OSError:  # also a pipe of another user, which cannot be opened by name
+            self.fd = os.dup(self.target)
+        return self.fd
+
+    def put(self, line: bytes) -> None:
+        """Keep `line` for the reader, or count it as dropped."""
+        if self.broken:
+            return
+        if self.size + len(line) > LIMIT:
+            self.dropped += 1
+            return
+        self.waiting.append(line)
+        self.size += len(line)
+
+    def push(self) -> None:
+        """Write what the reader takes now."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        while self.waiting and self.fd >= 0 and poll.poll(0):
+            block = self._block()
+            try:
+                done = self._write(block)
+            except BlockingIOError:
+                done = 0
+            except OSError:
+                self.waiting.clear()
+                self.size = 0
+                self.broken = True
+                raise
+            self.size -= done
+            if done < len(block):
+                self.waiting.appendleft(block[done:])
+                return
+
+    def _block(self) -> bytes:
+        # 4096: a pipe that polls as writable takes that much without waiting, even where the
+        # descriptor could not be opened anew and blocks.
+        block = self.waiting.popleft()
+        while self.waiting and len(block) + len(self.waiting[0]) <= 4096:
+            block += self.waiting.popleft()
+        if len(block) > 4096:
+            self.waiting.appendleft(block[4096:])
+            block = block[:4096]
+        return block
+
+    def _write(self, block: bytes) -> int:
+        if not self.socket:
+            return os.write(self.fd, block)
+        with socket.socket(fileno=os.dup(self.fd)) as peer:
+            return peer.send(block, socket.MSG_DONTWAIT)
+
+    def flush_at_exit(self) -> None:
+        """Give the reader FLUSH_SECONDS to take what waits."""
+        end = time.monotonic() + FLUSH_SECONDS
+        while self.waiting and not self.broken and time.monotonic() < end:
+            self.push()
+            time.sleep(0.01)
+        self.dropped += sum(block.count(b"\n") for block in self.waiting)
+
+
+class Lines:
+    """Whole lines out of the pieces that programs write, each with its program's name."""
+
+    def __init__(self, writer: Writer, style: Literal["plain", "colour", "json"]):
+        self.writer = writer
+        self.style = style
+        self.rest: dict[tuple[str, str, str], bytes] = {}
+        self.colour: dict[str, int] = {}
+        self.told = 0
+
+    def feed(self, group: str, name: str, channel: str, data: bytes) -> None:
+        """Write the lines that `data` completes."""
+        key = group, name, channel
+        *lines, rest = (self.rest.pop(key, b"") + data).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            lines.append(rest)
+            rest = b""
+        if rest:
+            self.rest[key] = rest
+        for line in lines:
+            self.line(name, line)
+        self.push()
+
+    def end(self, group: str, name: str) -> None:
+        """The program has ended: what it left is a line too."""
+        for channel in ("stdout", "stderr"):
+            if rest := self.rest.pop((group, name, channel), b""):
+                self.line(name, rest)
+        self.push()
+
+    def line(self, name: str, line: bytes, **more: str) -> None:
+        """Write one line of the program `name`; `more` is for readers of JSON."""
+        self._tell_what_was_dropped()
+        line = line.rstrip(b"\r")
+        if self.style == "json":
+            entry = {"program": name, **(_object(line) or _entry(line)), **more}
+            self.writer.put(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+            return
+        prefix = f"{name} |"
+        if self.style == "colour":
+            colour = self.colour.setdefault(name, COLOURS[len(self.colour) % len(COLOURS)])
+            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        self.writer.put(prefix.encode() + b" " + line + b"\n")
+
+    def push(self) -> None:
+        """Write what the reader takes now."""
+        self.writer.push()
+        self._tell_what_was_dropped()
+
+    def _tell_what_was_dropped(self) -> None:
+        lost = self.writer.dropped - self.told
+        if lost and self.writer.size < LIMIT // 2:
+            self.told = self.writer.dropped
+            self.line("supervisord", b"dropped %d lines: nobody read them in time" % lost)
+
+
+def _entry(line: bytes) -> dict[str, object]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {"time": now, "message": line.decode(errors="replace")}
+
+
+def _object(line: bytes) -> dict[str, object] | None:
+    """What a program that logs in JSON itself has said, or None."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class OwnHandler(StreamHandler):  # type: ignore[misc]  # supervisor has no types
+    """supervisord's own lines, by the same way as all others."""
+
+    def __init__(self, lines: Lines, level: int, guard: Callable[[Function], Function]):
+        super().__init__(lines)
+        self.lines = lines
+        self.level = level
+        self.emit = guard(self.write)
+
+    def write(self, record: Any) -> None:
+        entry = record.asdict()
+        for line in entry["message"].rstrip("\n").split("\n"):
+            if self.lines.style == "json":
+                self.lines.line("supervisord", line.encode(), level=entry["levelname"])
+            else:
+                said = f"{entry['asctime']} {entry['levelname']} {line}"
+                self.lines.line("supervisord", said.encode())
+        self.lines.push()
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def style() -> Literal["plain", "colour", "json"]:
+    """What LOG_FORMAT, NO_COLOR and the kind of stdout ask for."""
+    if os.environ.get("LOG_FORMAT") == "json":
+        return "json"
+    return "colour" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "plain"
+
+
+def install(plugin: Plugin, _: object) -> None:
+    """Take over supervisord's stdout, unless it runs as a daemon or is told to be silent."""
+    if not plugin.options.nodaemon or plugin.options.silent:
+        return
+    writer = Writer(sys.stdout.fileno())
+    lines = Lines(writer, style())
+
+    for index, handler in enumerate(plugin.options.logger.handlers):
+        if getattr(handler, "stream", None) is sys.stdout:
+            own = OwnHandler(lines, handler.level, plugin.guard)
+            plugin.options.logger.handlers[index] = own
+
+    def on_output(event: Any) -> None:
+        process = event.process
+        data = event.data if isinstance(event.data, bytes) else event.data.encode()
+        lines.feed(process.group.config.name, process.config.name, event.channel, data)
+
+    def on_state(event: Any) -> None:
+        if event.process.state in (*STOPPED_STATES, ProcessStates.BACKOFF):
+            lines.end(event.process.group.config.name, event.process.config.name)
+
+    def on_close() -> None:
+        writer.flush_at_exit()
+        if writer.dropped:
+            plugin.options.logger.warn(f"stdout: dropped {writer.dropped} lines, nobody read them")
+
+    plugin.subscribe(events.ProcessLogEvent, on_output)
+    plugin.subscribe(events.ProcessStateEvent, on_state)
+    plugin.watch(writer.open(), write=lines.push, wants_write=lambda: bool(writer.waiting))
+    plugin.at_close(on_close)

@@ -1,0 +1,65 @@
+"""How the values of the plugin's section read. `off` switches a part off: it reads as None."""
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
+OFF = ("off", "no", "false")
+ON = ("on", "yes", "true")
+
+
+def is_on(text: str) -> Literal[True] | None:
+    """`on` or `off`."""
+    if text.lower() in OFF:
+        return None
+    if text.lower() in ON:
+        return True
+    raise ValueError("expected on or off")
+
+
+class Names:
+    """Names of programs or groups: `app worker`, or `all`."""
+
+    def __init__(self, text: str):
+        self.names = text.replace(",", " ").split()
+
+    def __contains__(self, process: object) -> bool:
+        group, name = process.group.config.name, process.config.name  # type: ignore[attr-defined]
+        return "all" in self.names or group in self.names or name in self.names
+
+
+def names(text: str) -> Names | None:
+    """A `Names`, or None for `off`."""
+    return None if text.lower() in OFF else Names(text)
+
+
+class PerProgram(Generic[T]):
+    """One value for all programs, and others by name: `10 worker=30 redis=off`."""
+
+    def __init__(self, text: str, read: Callable[[str], T]):
+        self.default: T | None = None
+        self.by_name: dict[str, T | None] = {}
+        for word in text.replace(",", " ").split():
+            name, _, value = word.rpartition("=")
+            read_value = None if value.lower() in OFF else read(value)
+            if name:
+                self.by_name[name] = read_value
+            else:
+                self.default = read_value
+
+    def of(self, group: str, name: str) -> T | None:
+        """The value for one process: by its own name, its group's, or the one for all."""
+        return self.by_name.get(name, self.by_name.get(group, self.default))
+
+
+def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | None]:
+    """What reads a `PerProgram` of values that `read` understands, or None for `off`."""
+    return lambda text: None if text.lower() in OFF else PerProgram(text, read)
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError("expected a positive number of seconds")
+    return value

@@ -1,0 +1,144 @@
+"""A real supervisord on a configuration that is not the project's: plain shell programs."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..layout import SCRIPTS, _lives
+from ..waiting import eventually
+
+T = TypeVar("T")
+
+BASE = """
+[supervisord]
+nodaemon = true
+logfile = %(here)s/supervisord.log
+pidfile = %(here)s/supervisord.pid
+childlogdir = %(here)s
+
+[unix_http_server]
+file = %(here)s/s.sock
+username = local
+password = local
+
+[supervisorctl]
+serverurl = unix://%(here)s/s.sock
+username = local
+password = local
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+"""
+PLUGIN = """
+[rpcinterface:supervision]
+supervisor.rpcinterface_factory = example.supervision:make
+"""
+EVENTS = "stdout_events_enabled = true\nstderr_events_enabled = true\n"
+
+
+class Foreign:
+    """supervisord with these programs; `plugin` are the lines of our section, None for none."""
+
+    def __init__(self, folder: Path, programs: str, plugin: str | None = "", **environ: str):
+        self.folder = folder
+        self.conf = folder / "supervisord.conf"
+        self.write(programs, plugin)
+        self.environ = {
+            "PATH": f"{SCRIPTS}:/usr/local/bin:/usr/bin:/bin",
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **environ,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pids: set[int] = set()
+
+    def write(self, programs: str, plugin: str | None = "") -> None:
+        own = "" if plugin is None else PLUGIN + plugin
+        self.conf.write_text(BASE + own + "\n" + programs)
+
+    def start(self, stdout: int | None = None) -> "Foreign":
+        """Start, and wait until supervisorctl has an answer."""
+        with open(self.folder / "stdout", "ab") as out:
+            self.process = subprocess.Popen(
+                [SCRIPTS / "supervisord", "-c", self.conf],
+                cwd="/",
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=out if stdout is None else stdout,
+                stderr=subprocess.STDOUT if stdout is None else out,
+            )
+        self.eventually(lambda: self.ctl("pid").returncode == 0)
+        return self
+
+    def ctl(self, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def table(self) -> dict[str, str]:
+        """Process -> state."""
+        rows = [line.split() for line in self.ctl("status").stdout.splitlines()]
+        return {row[0]: row[1] for row in rows}
+
+    def pid(self, name: str) -> int:
+        pid = int(self.ctl("pid", name).stdout)
+        assert pid, f"{name} is not running"
+        self.pids.add(pid)
+        return pid
+
+    def running(self, *names: str) -> None:
+        """Wait until these processes are RUNNING."""
+        self.eventually(lambda: all(self.table()[name] == "RUNNING" for name in names))
+        for name in names:
+            self.pid(name)
+
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text(errors="replace")
+
+    def log(self) -> str:
+        """supervisord's own log file."""
+        return (self.folder / "supervisord.log").read_text(errors="replace")
+
+    def term(self, within: float = 20) -> int:
+        """TERM to supervisord; returns its exit status."""
+        assert self.process
+        self.process.terminate()
+        return self.process.wait(within)
+
+    def wait(self, within: float = 20) -> int:
+        """Wait until supervisord ends by itself; returns its exit status."""
+        assert self.process
+        return self.process.wait(within)
+
+    def lives(self) -> bool:
+        """Whether supervisord is there and answers."""
+        assert self.process
+        return self.process.poll() is None and self.ctl("pid").returncode == 0
+
+    def eventually(self, check: Callable[[], T], within: float = 15.0) -> T:
+        return eventually(check, within, self.report)
+
+    def report(self) -> str:
+        parts = (self.ctl("status").stdout, self.log()[-4000:], self.stdout()[-4000:])
+        return "\n---\n".join(parts)
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in self.pids:
+            if _lives(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,174 @@
+"""logs: all output in supervisord's stdout, whatever its reader does."""
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .foreign import EVENTS, Foreign
+
+Make = Callable[..., Foreign]
+
+TALKER = f"""
+[program:talker]
+process_name = talker_%(process_num)02d
+numprocs = 1
+command = /bin/sh -c 'echo to stdout; echo to stderr >&2; printf without-end'
+startsecs = 0
+autorestart = false
+{EVENTS}
+"""
+
+
+def burst(lines: int, numprocs: int, width: int = 1) -> str:
+    """A program that says `lines` numbered lines of `width` at once, and then stays."""
+    return f"""
+[program:burst]
+process_name = burst_%(process_num)02d
+numprocs = {numprocs}
+command = /bin/sh -c 'seq -f %%0{width}.f 1 {lines}; echo all said; exec sleep 1000'
+{EVENTS}
+"""
+
+
+def test_lines_carry_the_name_of_their_program(foreign: Make) -> None:
+    """Both channels, the last line without an end, and supervisord's own lines."""
+    here = foreign(TALKER).start()
+    here.eventually(lambda: "talker_00 | without-end\n" in here.stdout())
+    assert "talker_00 | to stdout\n" in here.stdout()
+    assert "talker_00 | to stderr\n" in here.stdout()
+    here.eventually(lambda: "INFO exited: talker_00" in here.stdout())
+    assert "supervisord | " in here.stdout()
+
+
+def test_json_is_one_object_a_line(foreign: Make) -> None:
+    """LOG_FORMAT=json; a line that is an object already is not wrapped a second time."""
+    programs = f"""
+[program:own]
+command = /bin/sh -c 'echo "{{\\"level\\": \\"INFO\\", \\"message\\": \\"mine\\"}}"; sleep 1000'
+{EVENTS}
+"""
+    here = foreign(TALKER + programs, LOG_FORMAT="json").start()
+    here.eventually(lambda: "without-end" in here.stdout() and "mine" in here.stdout())
+    lines = [json.loads(line) for line in here.stdout().splitlines() if line.startswith("{")]
+    assert {"program": "own", "level": "INFO", "message": "mine"} in lines
+    said = {(line["program"], line["message"]) for line in lines}
+    assert ("talker_00", "to stderr") in said
+    assert any(line["program"] == "supervisord" and line["level"] == "INFO" for line in lines)
+
+
+def test_colour_on_a_terminal_only(foreign: Make) -> None:
+    """A terminal gets coloured prefixes, and each program its own; NO_COLOR is heeded."""
+    ours, theirs = pty.openpty()
+    here = foreign(TALKER).start(stdout=theirs)
+    os.close(theirs)
+    seen = b""
+
+    def shown() -> bool:
+        nonlocal seen
+        seen += os.read(ours, 4096)
+        return b"\x1b[0m without-end" in seen
+
+    here.eventually(shown)
+    assert b"m" + b"talker_00 |\x1b[0m to stdout" in seen
+    os.close(ours)
+
+
+@pytest.mark.parametrize("numprocs", [1, 4])
+def test_a_burst_arrives_whole_and_in_order(foreign: Make, numprocs: int) -> None:
+    """100,000 lines of each of the programs at once."""
+    here = foreign(burst(100_000, numprocs)).start()
+    here.eventually(lambda: here.stdout().count("| all said") == numprocs, within=60)
+    for number in range(numprocs):
+        prefix = f"burst_{number:02d} | "
+        mine = [line.removeprefix(prefix) for line in here.stdout().splitlines() if prefix in line]
+        assert mine[:-1] == [str(n) for n in range(1, 100_001)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
+def test_a_stuck_reader_freezes_nothing(foreign: Make, kind: str) -> None:
+    """Nobody reads: supervisorctl answers, programs go on, TERM ends, what was lost is counted."""
+    reader, writer = {"pipe": os.pipe, "socket": _sockets, "terminal": pty.openpty}[kind]()
+    here = foreign(burst(150_000, 2, width=100)).start(stdout=writer)
+    os.close(writer)
+    here.running("burst:burst_00", "burst:burst_01")
+    files = [next(here.folder.glob(f"burst_0{n}-stdout*.log")) for n in (0, 1)]
+    here.eventually(lambda: all("all said" in _tail(file) for file in files), within=60)
+    before = time.monotonic()
+    assert here.term() == 0
+    # One second is the writer's last attempt; the rest of the bound is for a slow machine.
+    assert time.monotonic() - before < 5
+    assert "stdout: dropped " in here.log()
+    os.close(reader)
+
+
+def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None:
+    reader, writer = os.pipe()
+    here = foreign(burst(200_000, 1, width=100)).start(stdout=writer)
+    os.close(writer)
+    here.running("burst:burst_00")
+    [file] = here.folder.glob("burst_00-stdout*.log")
+    here.eventually(lambda: "all said" in _tail(file), within=60)
+    os.set_blocking(reader, False)
+    seen = b""
+
+    def told() -> bool:
+        nonlocal seen
+        with contextlib.suppress(BlockingIOError):
+            while block := os.read(reader, 1 << 16):
+                seen += block
+        return b"supervisord | dropped " in seen
+
+    here.eventually(told, within=30)
+    os.close(reader)
+
+
+def test_a_reader_that_went_away_ends_nothing(foreign: Make) -> None:
+    reader, writer = os.pipe()
+    here = foreign(burst(1000, 1)).start(stdout=writer)
+    os.close(writer)
+    os.close(reader)
+    here.running("burst:burst_00")
+    assert here.ctl("restart", "burst:*").returncode == 0
+    assert here.term() == 0
+
+
+def test_tail_follows_as_before(foreign: Make) -> None:
+    """`supervisorctl tail` reads the file, which is written as ever."""
+    here = foreign(burst(10, 1)).start()
+    here.eventually(lambda: "all said" in here.ctl("tail", "burst:burst_00").stdout)
+
+
+def test_lines_go_on_after_a_reload(foreign: Make) -> None:
+    here = foreign(burst(3, 1)).start()
+    here.running("burst:burst_00")
+    here.ctl("reload")
+    here.eventually(lambda: here.stdout().count("burst_00 | all said") == 2)
+    assert here.process
+    here.process.send_signal(signal.SIGHUP)
+    here.eventually(lambda: here.stdout().count("burst_00 | all said") == 3)
+
+
+def test_off_is_stock(foreign: Make) -> None:
+    here = foreign(TALKER, "logs = off").start()
+    here.eventually(lambda: "INFO exited: talker_00" in here.stdout())
+    assert "talker_00 |" not in here.stdout()
+    assert "supervisord |" not in here.stdout()
+
+
+def _sockets() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _tail(file: Path) -> str:
+    with open(file, "rb") as log:
+        log.seek(max(0, file.stat().st_size - 100))
+        return log.read().decode()
