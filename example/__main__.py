@@ -48,6 +48,7 @@ class Family:
         self.status = 0
         for child in self.alive:
             child.start()
+            logger.info("%s started with pid %s", child.name, child.pid)
 
     def live(self, kill_after: float) -> int:
         """Wait until all children have ended; `kill_after` seconds of stopping, kill the rest."""

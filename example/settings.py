@@ -22,14 +22,18 @@ def _setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bo
 
 def _redis_url(text: str) -> str:
     url = urlsplit(text)
-    place = url.path if url.scheme == "unix" else url.hostname
-    if url.scheme not in ("redis", "rediss", "unix") or not place or url.port == 0:
+    if url.scheme == "unix":
+        right = bool(url.path)
+    else:
+        database = url.path.removeprefix("/")
+        right = bool(url.hostname) and url.port != 0 and (not database or database.isdecimal())
+    if url.scheme not in ("redis", "rediss", "unix") or not right:
         raise ValueError
     return text
 
 
 def _text(text: str) -> str:
-    if text != text.strip() or not text.isprintable():
+    if not text or text != text.strip() or not text.isprintable():
         raise ValueError
     return text
 

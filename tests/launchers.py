@@ -1,0 +1,149 @@
+"""The ways to start the programs, each as a person would: `start`, `output`, `stop`."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.request import urlopen
+
+from .server import Server, free_port
+from .waiting import eventually
+
+SCRIPTS = Path(sys.executable).parent
+T = TypeVar("T")
+
+# The article's main.py, word for word.
+ARTICLE = """\
+import multiprocessing as mp
+
+import example
+
+if __name__ == "__main__":
+    app = mp.Process(target=example.start_app)
+    beat = mp.Process(target=example.start_beat)
+    worker = mp.Process(target=example.start_worker)
+    app.start()
+    beat.start()
+    worker.start()
+    app.join()
+    beat.join()
+    worker.join()
+"""
+
+
+class Launcher:
+    """Commands that run together in one folder, with their output in one file."""
+
+    def __init__(self, folder: Path, redis: Server, *commands: list[str]) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.commands = [[word.format(port=self.port) for word in each] for each in commands]
+        self.environ = {
+            "PATH": f"{SCRIPTS}:/usr/bin:/bin",
+            "REDIS_URL": redis.url,
+            "PORT": str(self.port),
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        for command in self.commands:
+            with open(self.folder / "stdout", "ab") as out:
+                process = subprocess.Popen(
+                    command,
+                    executable=SCRIPTS / command[0],
+                    cwd=self.folder,
+                    env=self.environ,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                )
+            self.processes.append(process)
+
+    def stdout(self) -> str:
+        """All that the commands have written so far."""
+        return (self.folder / "stdout").read_text(errors="replace")
+
+    def get(self, path: str = "/") -> str:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def answers(self) -> bool:
+        try:
+            return self.get() == "Hello, world!"
+        except OSError:
+            return False
+
+    def works(self) -> None:
+        """Wait until the API answers, and pushes are made and worked."""
+        self.eventually(self.answers)
+        self.eventually(lambda: self.stdout().count("PUSH") >= 2)
+        self.eventually(lambda: "WORKING: OK: " in self.stdout())
+
+    def eventually(self, check: Callable[[], T], within: float = 15.0) -> T:
+        return eventually(check, within, self.report)
+
+    def report(self) -> str:
+        return "\n".join(self.stdout().splitlines()[-40:])
+
+    def pids(self) -> set[int]:
+        """All processes: those started here, and their children."""
+        found = {process.pid for process in self.processes}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, ppid = (
+                    int(stat.parent.name),
+                    int(stat.read_text().rpartition(")")[2].split()[1]),
+                )
+            except OSError:
+                continue
+            if ppid in found:
+                found.add(pid)
+        return found
+
+    def stop(self, number: int = signal.SIGTERM) -> list[int]:
+        """Signal what was started; returns each one's exit status once all have ended."""
+        for process in self.processes:
+            process.send_signal(number)
+        return [process.wait(20) for process in self.processes]
+
+    def close(self) -> None:
+        for pid in self.pids():
+            if lives(pid):
+                os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.wait()
+
+
+def lives(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def scripts(folder: Path, redis: Server) -> Launcher:
+    """Each console script alone."""
+    return Launcher(folder, redis, ["example-app"], ["example-beat"], ["example-worker"])
+
+
+def uvicorn(folder: Path, redis: Server) -> Launcher:
+    """The uvicorn command for app, console scripts for the others."""
+    app = ["uvicorn", "example:app", "--port", "{port}"]
+    return Launcher(folder, redis, app, ["example-beat"], ["example-worker"])
+
+
+def parent(folder: Path, redis: Server) -> Launcher:
+    """python -m example."""
+    return Launcher(folder, redis, [Path(sys.executable).name, "-m", "example"])
+
+
+def article(folder: Path, redis: Server) -> Launcher:
+    """The article's main.py."""
+    (folder / "main.py").write_text(ARTICLE)
+    return Launcher(folder, redis, [Path(sys.executable).name, "main.py"])

@@ -1,0 +1,153 @@
+"""The Web API over real connections."""
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .launchers import SCRIPTS, Launcher
+from .server import Server, free_port
+from .waiting import eventually
+
+
+def only_app(folder: Path, redis: Server) -> Launcher:
+    return Launcher(folder, redis, ["example-app"])
+
+
+@pytest.fixture
+def app(launch: Callable[..., Any], redis: Server) -> Launcher:
+    app: Launcher = launch(only_app, redis)
+    app.start()
+    app.eventually(app.answers)
+    return app
+
+
+@pytest.fixture
+def client(app: Launcher) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=5)
+    yield connection
+    connection.close()
+
+
+def ask(client: http.client.HTTPConnection, method: str, path: str) -> http.client.HTTPResponse:
+    client.request(method, path)
+    return client.getresponse()
+
+
+def test_get_says_hello(client: http.client.HTTPConnection) -> None:
+    answer = ask(client, "GET", "/")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.read() == b"Hello, world!"
+
+
+def test_head_has_the_same_headers_and_no_body(client: http.client.HTTPConnection) -> None:
+    answer = ask(client, "HEAD", "/")
+    assert answer.status == 200
+    assert answer.headers["content-length"] == "13"
+    assert answer.read() == b""
+
+
+def test_an_unknown_path_is_404(client: http.client.HTTPConnection) -> None:
+    assert ask(client, "GET", "/nowhere").status == 404
+
+
+def test_a_wrong_method_is_405_and_says_which_are_right(
+    client: http.client.HTTPConnection,
+) -> None:
+    answer = ask(client, "POST", "/")
+    assert answer.status == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+def test_a_taken_port_is_told_and_ends_it(
+    app: Launcher, launch: Callable[..., Any], redis: Server
+) -> None:
+    """The message names the address and what to do; the exit status is 3, as uvicorn's."""
+    second = launch(only_app, redis, PORT=str(app.port))
+    second.start()
+    assert second.processes[0].wait(10) == 3
+    assert f"cannot listen on 127.0.0.1:{app.port}" in second.stdout()
+    assert "set PORT" in second.stdout()
+
+
+def test_requests_that_come_while_it_stops_are_answered(app: Launcher) -> None:
+    """On a connection made before TERM, until an answer says that it was the last."""
+    with socket.create_connection(("127.0.0.1", app.port), timeout=5) as kept:
+
+        def told_to_close() -> bool:
+            kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = kept.recv(1000)
+            assert b"Hello, world!" in answer, answer
+            return b"connection: close" in answer
+
+        assert not told_to_close()
+        app.processes[0].terminate()
+        deadline = time.monotonic() + 5
+        while not told_to_close():
+            assert time.monotonic() < deadline
+    assert app.processes[0].wait(5) == 0
+
+
+INHERIT = """
+import os, socket, sys
+listener = socket.socket(socket.AF_{family})
+listener.bind({address!r})
+listener.listen()
+os.dup2(listener.fileno(), 0)
+os.execv(sys.argv[1], ["example-app"])
+"""
+
+
+@pytest.fixture
+def serve_inherited() -> Iterator[Callable[[str, Any], None]]:
+    """Starts app with a listening socket at descriptor 0, and waits until it is ready."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(family: str, address: Any) -> None:
+        code = INHERIT.format(family=family, address=address)
+        command = [sys.executable, "-c", code, str(SCRIPTS / "example-app")]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        assert started[0].stdout
+        assert b"app ready: serving on " in started[0].stdout.readline()
+
+    yield begin
+    started[0].terminate()
+    started[0].communicate(timeout=10)
+    assert started[0].returncode == 0
+
+
+@pytest.mark.parametrize("family", ["INET", "INET6", "UNIX"])
+def test_it_serves_on_a_socket_that_it_inherits(
+    family: str, folder: Path, serve_inherited: Callable[[str, Any], None]
+) -> None:
+    """A listening socket at descriptor 0, of any family, is served instead of HOST:PORT."""
+    addresses: dict[str, Any] = {
+        "INET": ("127.0.0.1", free_port()),
+        "INET6": ("::1", free_port()),
+        "UNIX": str(folder / "s"),
+    }
+    serve_inherited(family, addresses[family])
+    with socket.socket(getattr(socket, f"AF_{family}")) as client:
+        client.connect(addresses[family])
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        eventually(lambda: b"Hello, world!" in client.recv(1000))
+
+
+@pytest.mark.timeout(30)
+def test_an_inherited_socket_keeps_nodelay(
+    serve_inherited: Callable[[str, Any], None],
+) -> None:
+    """Without TCP_NODELAY each of these answers waits 40 ms, and the time limit comes first."""
+    port = free_port()
+    serve_inherited("INET", ("127.0.0.1", port))
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    for _ in range(1500):
+        assert ask(client, "GET", "/").read() == b"Hello, world!"
+    client.close()

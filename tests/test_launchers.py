@@ -1,0 +1,110 @@
+"""The same programs, whoever starts them."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import launchers
+from .launchers import Launcher, lives
+from .layout import Layout
+from .server import Server, free_port
+
+Launch = Callable[..., Any]
+KINDS = [launchers.scripts, launchers.uvicorn, launchers.parent, launchers.article, Layout]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_api_answers_and_each_push_is_worked(
+    kind: Callable[[Path, Server], Launcher], launch: Launch, redis: Server
+) -> None:
+    """Whatever starts them: app answers, beat says PUSH, the worker WORKING and the value."""
+    started = launch(kind, redis)
+    started.start()
+    started.works()
+    redis.client.lpush("TESTING", "by hand")
+    started.eventually(lambda: "WORKING: by hand" in started.stdout())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [launchers.scripts, launchers.parent])
+def test_a_signal_stops_all_cleanly(
+    kind: Callable[[Path, Server], Launcher], number: int, launch: Launch, redis: Server
+) -> None:
+    """TERM or Ctrl-C: every process ends by itself, with status 0."""
+    started = launch(kind, redis)
+    started.start()
+    started.works()
+    family = started.pids()
+    assert set(started.stop(number)) == {0}
+    assert not [pid for pid in family if lives(pid)]
+    for name in ("app", "beat", "worker"):
+        assert f"{name} stopped" in started.stdout()
+
+
+class TestParent:
+    """python -m example."""
+
+    @pytest.fixture
+    def parent(self, launch: Launch, redis: Server) -> Launcher:
+        parent: Launcher = launch(launchers.parent, redis)
+        parent.start()
+        parent.works()
+        return parent
+
+    def child(self, parent: Launcher, name: str) -> int:
+        found = re.search(rf"{name} started with pid (\d+)", parent.stdout())
+        assert found
+        return int(found[1])
+
+    def children(self, parent: Launcher) -> set[int]:
+        return parent.pids() - {parent.processes[0].pid}
+
+    @pytest.mark.parametrize("name", ["app", "beat", "worker"])
+    def test_a_child_that_dies_ends_the_rest(self, parent: Launcher, name: str) -> None:
+        """kill -9 of one child: the others stop, the parent says which and exits with 1."""
+        family = parent.pids()
+        os.kill(self.child(parent, name), signal.SIGKILL)
+        assert parent.processes[0].wait(10) == 1
+        assert f"{name} died with -9: stopping the rest" in parent.stdout()
+        assert not [pid for pid in family if lives(pid)]
+
+    def test_a_killed_parent_leaves_no_orphan(self, parent: Launcher) -> None:
+        children = self.children(parent)
+        assert len(children) == 3
+        parent.processes[0].kill()
+        parent.eventually(lambda: not [pid for pid in children if lives(pid)], within=2)
+
+    def test_one_that_does_not_stop_is_killed_in_the_end(
+        self, launch: Launch, redis: Server
+    ) -> None:
+        parent = launch(launchers.parent, redis, DRAIN_SECONDS="0")
+        parent.start()
+        parent.works()
+        worker = self.child(parent, "worker")
+        os.kill(worker, signal.SIGSTOP)
+        assert parent.stop() == [1]
+        assert "worker does not stop: killed" in parent.stdout()
+        assert not lives(worker)
+
+    def test_it_brings_its_own_redis(self, launch: Launch, redis: Server) -> None:
+        """With nobody at REDIS_URL a server is started, and stopped last."""
+        port = free_port()
+        parent = launch(launchers.parent, redis, REDIS_URL=f"redis://127.0.0.1:{port}")
+        parent.start()
+        parent.works()
+        family = parent.pids()
+        assert len(family) == 5
+        assert parent.stop() == [0]
+        assert not [pid for pid in family if lives(pid)]
+        assert "Redis away" not in parent.stdout().partition("stopping: SIGTERM")[2]
+
+    def test_a_wrong_setting_starts_nothing(self, launch: Launch, redis: Server) -> None:
+        parent = launch(launchers.parent, redis, PORT="many")
+        parent.start()
+        assert parent.processes[0].wait(10) == 2
+        assert parent.stdout().count("wrong setting: PORT") == 1

@@ -1,0 +1,143 @@
+"""One program's life, seen from outside, with a program of the test's own."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from .waiting import eventually
+
+Start = Callable[..., subprocess.Popen[str]]
+
+PROGRAM = """
+import asyncio
+from example.runtime import log, process
+
+async def main():
+    async with process.Process("thing") as this:
+        this.ready("at hand")
+        await this.stopping.wait()
+        {after}
+
+log.configure("info", "{form}")
+process.run(main)
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(after: str = "pass", form: str = "text", **environ: str) -> subprocess.Popen[str]:
+        program = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM.format(after=after, form=form)],
+            env=os.environ | environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(program)
+        assert program.stdout
+        assert "thing ready: at hand" in program.stdout.readline()
+        return program
+
+    try:
+        yield begin
+    finally:
+        for program in started:
+            program.kill()
+            program.communicate()
+
+
+def test_the_first_term_lets_it_finish(start: Start) -> None:
+    """TERM: what is in hand ends, then the exit status is 0."""
+    program = start(after="await asyncio.sleep(0.2); print('finished', flush=True)")
+    program.terminate()
+    out, _ = program.communicate(timeout=10)
+    assert program.returncode == 0
+    assert "thing stopping: SIGTERM" in out
+    assert "finished" in out
+    assert "thing stopped" in out
+
+
+def test_the_second_term_ends_it_at_once(start: Start) -> None:
+    """A second TERM does not wait for what is in hand; the status is 128 + 15."""
+    program = start(after="await asyncio.sleep(60)")
+    program.terminate()
+    assert program.stdout
+    assert "thing stopping" in program.stdout.readline()
+    program.terminate()
+    assert program.wait(5) == 143
+
+
+def test_an_exception_ends_it_with_a_traceback(start: Start) -> None:
+    program = start(after="raise LookupError('oops')")
+    program.terminate()
+    out, _ = program.communicate(timeout=10)
+    assert program.returncode == 1
+    assert "thing stopped" not in out
+
+
+def test_json_lines(start: Start) -> None:
+    """LOG_FORMAT=json: each line is an object with time, level, logger and message."""
+    program = start(form="json")
+    program.terminate()
+    out, _ = program.communicate(timeout=10)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["message"] for line in lines] == ["thing stopping: SIGTERM", "thing stopped"]
+    assert lines[0]["level"] == "INFO"
+    assert lines[0]["logger"] == "example.runtime.process"
+    assert datetime.fromisoformat(lines[0]["time"]).tzinfo
+
+
+def test_it_speaks_sd_notify(start: Start, folder: Path) -> None:
+    """READY and STATUS, WATCHDOG well within its time, STOPPING: as systemd wants them."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "n"))
+        manager.settimeout(5)
+        program = start(NOTIFY_SOCKET=str(folder / "n"), WATCHDOG_USEC="300000")
+        said = [manager.recv(1000) for _ in range(4)]
+        assert b"READY=1\nSTATUS=at hand" in said
+        assert said.count(b"WATCHDOG=1") == 3
+        program.terminate()
+        eventually(lambda: manager.recv(1000) == b"STOPPING=1")
+        assert program.wait(5) == 0
+
+
+def test_a_manager_that_does_not_listen_hurts_nobody(start: Start, folder: Path) -> None:
+    """A socket with nobody behind it, or one whose queue is full, neither stops nor slows it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "n"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            other.connect(str(folder / "n"))
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.send(b"x")
+        program = start(NOTIFY_SOCKET=str(folder / "n"))
+        program.terminate()
+        assert program.wait(5) == 0
+
+
+def test_it_dies_with_a_supervisor(folder: Path) -> None:
+    """Below supervisord, kill -9 of the parent kills the program; below a shell it lives on."""
+    shell = subprocess.Popen(
+        ["sh", "-c", f'"{sys.executable}" -c "$PROGRAM" & echo $!; wait'],
+        env=os.environ
+        | {"PROGRAM": PROGRAM.format(after="pass", form="text"), "SUPERVISOR_ENABLED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert shell.stdout
+    pid = int(shell.stdout.readline())
+    assert "ready" in shell.stdout.readline()
+    shell.kill()
+    shell.communicate()
+    with pytest.raises(ProcessLookupError):
+        eventually(lambda: os.kill(pid, 0), within=2)

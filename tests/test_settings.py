@@ -1,0 +1,117 @@
+"""The environment, read and checked once."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from example.settings import Settings, SettingsError
+
+from .launchers import SCRIPTS
+
+PROGRAMS = ["example-app", "example-beat", "example-worker", "example-redis"]
+
+
+def problems(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ)
+    return str(caught.value).splitlines()
+
+
+def test_nothing_set_gives_the_article_s_defaults() -> None:
+    settings = Settings.load({})
+    assert settings.redis_url == "redis://localhost"
+    assert settings.redis_key == "TESTING"
+    assert (settings.host, settings.port) == ("127.0.0.1", 5000)
+
+
+def test_what_is_set_is_read() -> None:
+    settings = Settings.load({"PORT": "8080", "LOG_LEVEL": "DEBUG", "DRAIN_SECONDS": "0.5"})
+    assert settings.port == 8080
+    assert settings.log_level == "debug"
+    assert settings.drain_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "many"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", ""),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("DRAIN_SECONDS", "nan"),
+        ("DRAIN_SECONDS", "-1"),
+        ("REDIS_KEY", ""),
+        ("REDIS_KEY", " x"),
+        ("HOST", ""),
+        ("REDIS_URL", ""),
+        ("REDIS_URL", "localhost"),
+        ("REDIS_URL", "http://localhost"),
+        ("REDIS_URL", "redis://"),
+        ("REDIS_URL", "redis://localhost:port"),
+        ("REDIS_URL", "redis://localhost/one"),
+        ("REDIS_URL", "redis://[::1"),
+        ("REDIS_URL", "unix://"),
+    ],
+)
+def test_a_wrong_value_is_told_by_name_with_what_is_accepted(variable: str, value: str) -> None:
+    (problem,) = problems(**{variable: value})
+    assert problem.startswith(f"wrong setting: {variable}: ")
+    assert " is not " in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://:secret@10.0.0.1:6380/2",
+        "rediss://user:secret@redis.internal",
+        "redis://[::1]:6379",
+        "unix:///run/redis.sock",
+        "unix://:secret@/run/redis.sock?db=1",
+    ],
+)
+def test_the_usual_redis_urls_are_accepted(url: str) -> None:
+    assert Settings.load({"REDIS_URL": url}).redis_url == url
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    told = problems(PORT="x", LOG_LEVEL="x", REDIS_URL="x", HOST_FILE="/nowhere")
+    assert [line.split(": ")[1] for line in told] == ["REDIS_URL", "HOST_FILE", "PORT", "LOG_LEVEL"]
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert "hunter2" not in problems(REDIS_URL="http://:hunter2@localhost")[0]
+
+
+def test_a_file_can_hold_the_value(folder: Path) -> None:
+    """NAME_FILE, as container secrets are mounted; the line's end does not count."""
+    (folder / "url").write_text("redis://:hunter2@localhost\n")
+    assert Settings.load({"REDIS_URL_FILE": f"{folder}/url"}).redis_url.endswith("@localhost")
+
+
+def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
+    (folder / "bin").write_bytes(b"\xff")
+    assert "REDIS_URL_FILE: cannot read" in problems(REDIS_URL_FILE=f"{folder}/nowhere")[0]
+    assert "not a UTF-8 text file" in problems(REDIS_URL_FILE=f"{folder}/bin")[0]
+
+
+def test_name_and_file_together_are_refused(folder: Path) -> None:
+    assert "not both" in problems(PORT="1", PORT_FILE=f"{folder}/port")[0]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_ends_with_2_on_a_wrong_setting(program: str) -> None:
+    done = subprocess.run(
+        [SCRIPTS / program],
+        env={"PORT": "many", "LOG_LEVEL": "loud"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 2
+    assert "wrong setting: PORT: 'many' is not a whole number from 1 to 65535" in done.stderr
+    assert "wrong setting: LOG_LEVEL" in done.stderr
+    assert "Traceback" not in done.stderr
