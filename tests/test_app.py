@@ -77,21 +77,22 @@ def test_a_taken_port_is_told_and_ends_it(
     assert "set PORT" in second.stdout()
 
 
-def test_requests_that_come_while_it_stops_are_answered(app: Launcher) -> None:
+def test_requests_that_come_while_it_stops_are_answered(
+    app: Launcher, client: http.client.HTTPConnection
+) -> None:
     """On a connection made before TERM, until an answer says that it was the last."""
-    with socket.create_connection(("127.0.0.1", app.port), timeout=5) as kept:
 
-        def told_to_close() -> bool:
-            kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = kept.recv(1000)
-            assert b"Hello, world!" in answer, answer
-            return b"connection: close" in answer
+    def told_to_close() -> bool:
+        answer = ask(client, "GET", "/")
+        assert answer.read() == b"Hello, world!"
+        return answer.headers["connection"] == "close"
 
-        assert not told_to_close()
-        app.processes[0].terminate()
-        deadline = time.monotonic() + 5
-        while not told_to_close():
-            assert time.monotonic() < deadline
+    assert not told_to_close()
+    client.auto_open = False
+    app.processes[0].terminate()
+    deadline = time.monotonic() + 5
+    while not told_to_close():
+        assert time.monotonic() < deadline
     assert app.processes[0].wait(5) == 0
 
 
