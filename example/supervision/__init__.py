@@ -9,15 +9,22 @@ One plugin of many small parts, each switched by one line:
 With all parts off, plain supervisord is back. The parts and their values: docs/supervision.md.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from . import logs, path
+from . import config_error, crash_loop, exit_status, logs, orphans, path, sockets, wake
 from .guard import Plugin
-from .values import is_on
+from .values import is_on, names, per_program, status
 
-PARTS = {
+PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]] = {
     "path": (path.install, is_on, "on"),
     "logs": (logs.install, is_on, "on"),
+    "wake": (wake.install, is_on, "on"),
+    "critical": (exit_status.install, names, "off"),
+    "config_error": (config_error.install, per_program(status), "2"),
+    "crash_loop": (crash_loop.install, per_program(crash_loop.Limit.read), "10/120/5"),
+    "orphans": (orphans.install, is_on, "on"),
+    "sockets": (sockets.install, is_on, "on"),
 }
 """Name of a part -> what installs it, how its value reads, its value where the file has none."""
 
@@ -50,5 +57,5 @@ def _install(supervisord: Any, values: dict[str, str]) -> Plugin:
     plugin = Plugin(supervisord)
     for install, value in chosen:
         if value is not None:
-            install(plugin, value)
+            plugin.guard(install)(plugin, value)
     return plugin

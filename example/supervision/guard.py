@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor import events
+from supervisor.options import make_namespec
+from supervisor.states import ProcessStates
 
 Function = Callable[..., Any]
 
@@ -108,7 +110,8 @@ class Plugin:
 
     def every_turn(self, hook: Function) -> None:
         """Have `hook()` called at the end of each turn of the loop, at least once a second."""
-        self.after(self.supervisord, "tick", lambda _: hook())
+        guarded = self.guard(hook)
+        self.after(self.supervisord, "tick", lambda _: guarded())
 
     def watch(
         self,
@@ -135,10 +138,30 @@ class Plugin:
         """Have `close()` called when supervisord exits or reloads, last come first."""
         self._closers.append(self.guard(close))
 
-    def process(self, group: str, name: str) -> Any:
-        """supervisord's own process object, or None."""
-        found = self.supervisord.process_groups.get(group)
-        return found and found.processes.get(name)
+    @staticmethod
+    def key(process: Any) -> str:
+        """A process's full name, as supervisorctl takes it: `worker:worker_00`, or `beat`."""
+        return str(make_namespec(process.group.config.name, process.config.name))
+
+    @functools.cached_property
+    def exits(self) -> dict[str, tuple[int, int]]:
+        """How each process ended last: full name -> (pid, status of waitpid)."""
+        ends: dict[str, tuple[int, int]] = {}
+
+        def after_waitpid(result: tuple[int, int]) -> None:
+            if process := self.options.pidhistory.get(result[0]):
+                ends[self.key(process)] = result
+
+        self.after(self.options, "waitpid", after_waitpid)
+        return ends
+
+    def give_up(self, process: Any, why: str) -> None:
+        """FATAL, for a process that has ended and would be started again."""
+        if process.state != ProcessStates.BACKOFF:
+            process.change_state(ProcessStates.BACKOFF)
+        process.spawnerr = why
+        self.options.logger.warn(f"gave up: {process.config.name}: {why}")
+        process.give_up()
 
     def processes(self) -> list[Any]:
         """All of supervisord's process objects."""

@@ -1,7 +1,7 @@
 """How the values of the plugin's section read. `off` switches a part off: it reads as None."""
 
 from collections.abc import Callable
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
 OFF = ("off", "no", "false")
@@ -23,8 +23,8 @@ class Names:
     def __init__(self, text: str):
         self.names = text.replace(",", " ").split()
 
-    def __contains__(self, process: object) -> bool:
-        group, name = process.group.config.name, process.config.name  # type: ignore[attr-defined]
+    def __contains__(self, process: Any) -> bool:
+        group, name = process.group.config.name, process.config.name
         return "all" in self.names or group in self.names or name in self.names
 
 
@@ -47,14 +47,23 @@ class PerProgram(Generic[T]):
             else:
                 self.default = read_value
 
-    def of(self, group: str, name: str) -> T | None:
+    def of(self, process: Any) -> T | None:
         """The value for one process: by its own name, its group's, or the one for all."""
+        group, name = process.group.config.name, process.config.name
         return self.by_name.get(name, self.by_name.get(group, self.default))
 
 
 def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | None]:
     """What reads a `PerProgram` of values that `read` understands, or None for `off`."""
     return lambda text: None if text.lower() in OFF else PerProgram(text, read)
+
+
+def status(text: str) -> int:
+    """An exit status that means a failure."""
+    value = int(text)
+    if not 1 <= value <= 255:
+        raise ValueError("expected an exit status from 1 to 255")
+    return value
 
 
 def seconds(text: str) -> float:

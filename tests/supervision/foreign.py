@@ -53,6 +53,7 @@ class Foreign:
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
             **environ,
         }
+        self.command: list[str | Path] = [SCRIPTS / "supervisord", "-c", self.conf]
         self.process: subprocess.Popen[bytes] | None = None
         self.pids: set[int] = set()
 
@@ -64,7 +65,7 @@ class Foreign:
         """Start, and wait until supervisorctl has an answer."""
         with open(self.folder / "stdout", "ab") as out:
             self.process = subprocess.Popen(
-                [SCRIPTS / "supervisord", "-c", self.conf],
+                self.command,
                 cwd="/",
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
@@ -99,6 +100,11 @@ class Foreign:
         self.eventually(lambda: all(self.table()[name] == "RUNNING" for name in names))
         for name in names:
             self.pid(name)
+
+    def replaced(self, name: str, old: int) -> None:
+        """Wait until another process than `old` runs under this name."""
+        self.eventually(lambda: self.ctl("pid", name).stdout.strip() not in ("0", "", str(old)))
+        self.running(name)
 
     def stdout(self) -> str:
         return (self.folder / "stdout").read_text(errors="replace")

@@ -1,0 +1,43 @@
+"""A program that says, by its exit status, that its configuration is wrong is not tried again."""
+
+import os
+from typing import Any
+
+from supervisor.states import ProcessStates
+
+from .guard import Plugin
+from .values import PerProgram
+
+STARTUP_SECONDS = 5
+"""A program reads its configuration at once: later, the same status means something else."""
+
+
+def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
+    exits = plugin.exits
+
+    def after_reap(_: object) -> None:
+        for process in plugin.processes():
+            if process.state not in (ProcessStates.BACKOFF, ProcessStates.EXITED):
+                continue
+            status = statuses.of(process)
+            _, wait_status = exits.get(plugin.key(process), (0, 0))
+            if (
+                status is not None
+                and os.waitstatus_to_exitcode(wait_status) == status
+                and _died_early(process)
+                and not _is_expected(process, status)
+            ):
+                plugin.give_up(process, f"Exit status {status}: its configuration is wrong")
+
+    # Deaths are seen in reap(); the restart comes with the transition after it.
+    plugin.after(plugin.supervisord, "reap", after_reap)
+
+
+def _died_early(process: Any) -> bool:
+    return bool(process.laststart <= process.laststop <= process.laststart + STARTUP_SECONDS)
+
+
+def _is_expected(process: Any, status: int) -> bool:
+    return process.state == ProcessStates.EXITED and (
+        status in process.config.exitcodes or not process.config.autorestart
+    )

@@ -1,0 +1,91 @@
+"""A program that keeps dying after it was RUNNING is restarted ever later, then given up.
+
+Stock supervisord counts only deaths within startsecs, and restarts after all others at once and
+for ever. Here every death counts, as in systemd's StartLimitIntervalSec and StartLimitBurst.
+"""
+
+import time
+from collections import defaultdict, deque
+from typing import Any, NamedTuple
+
+from supervisor.datatypes import RestartUnconditionally
+from supervisor.events import ProcessStateBackoffEvent
+from supervisor.states import ProcessStates, SupervisorStates
+
+from .guard import Plugin
+from .values import PerProgram
+
+
+class Limit(NamedTuple):
+    deaths: int
+    seconds: float
+    longest_delay: float
+
+    @classmethod
+    def read(cls, text: str) -> "Limit":
+        """`10/120/5`: FATAL at the tenth death within 120 s, at most 5 s between two starts."""
+        try:
+            deaths, seconds, delay = text.split("/")
+            limit = cls(int(deaths), float(seconds), float(delay))
+        except ValueError:
+            raise ValueError("expected deaths/seconds/longest delay, such as 10/120/5") from None
+        if limit.deaths < 1 or limit.seconds <= 0 or limit.longest_delay < 0:
+            raise ValueError("expected at least 1 death, a positive time and no negative delay")
+        return limit
+
+
+def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
+    deaths: defaultdict[str, deque[float]] = defaultdict(deque)
+    judged: dict[str, float] = {}
+
+    def count(process: Any, limit: Limit) -> int:
+        now = time.monotonic()
+        recent = deaths[plugin.key(process)]
+        recent.append(now)
+        while recent[0] < now - limit.seconds:
+            recent.popleft()
+        return len(recent)
+
+    def on_backoff(event: Any) -> None:
+        """It died before it was RUNNING: stock's own count goes on beside ours."""
+        process = event.process
+        limit = limits.of(process)
+        if limit is None:
+            return
+        process.delay = min(process.delay, time.time() + limit.longest_delay)
+        if process.pid and count(process, limit) >= limit.deaths:
+            process.backoff = process.config.startretries + 1
+
+    def after_reap(_: object) -> None:
+        if plugin.options.mood < SupervisorStates.RUNNING:
+            return
+        for process in plugin.processes():
+            limit = limits.of(process)
+            key = plugin.key(process)
+            # reap() calls itself: a death is seen more than once before the restart.
+            if limit and _is_about_to_restart(process) and judged.get(key) != process.laststop:
+                judged[key] = process.laststop
+                died = count(process, limit)
+                delay = min(died - 1, limit.longest_delay)
+                if died >= limit.deaths:
+                    why = f"Died {limit.deaths} times within {limit.seconds:g} s"
+                    plugin.give_up(process, why)
+                elif delay > 0:
+                    _wait(process, delay)
+
+    plugin.subscribe(ProcessStateBackoffEvent, on_backoff)
+    # Deaths are seen in reap(); the restart comes with the transition after it.
+    plugin.after(plugin.supervisord, "reap", after_reap)
+
+
+def _is_about_to_restart(process: Any) -> bool:
+    if process.state != ProcessStates.EXITED or not process.config.autorestart:
+        return False
+    always = process.config.autorestart is RestartUnconditionally
+    return always or process.exitstatus not in process.config.exitcodes
+
+
+def _wait(process: Any, seconds: float) -> None:
+    process.change_state(ProcessStates.BACKOFF)
+    process.backoff = 0
+    process.delay = time.time() + seconds

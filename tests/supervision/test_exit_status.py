@@ -1,0 +1,77 @@
+"""critical: a FATAL program that matters ends supervisord with a status that tells it."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from .foreign import Foreign
+
+Make = Callable[..., Foreign]
+
+PROGRAMS = """
+[program:bad]
+command = /bin/false
+startretries = 1
+priority = 1
+
+[program:good]
+command = /bin/sleep 1000
+priority = 2
+"""
+
+
+def test_a_fatal_program_stops_the_rest_and_shows_in_the_status(foreign: Make) -> None:
+    here = foreign(PROGRAMS, "critical = bad").start()
+    assert here.wait() == 70
+    log = here.log()
+    assert log.index("bad is FATAL: stopping all, exit status 70") < log.index("stopped: good")
+
+
+def test_what_is_not_critical_changes_nothing(foreign: Make) -> None:
+    here = foreign(PROGRAMS, "critical = good").start()
+    here.eventually(lambda: here.table()["bad"] == "FATAL")
+    assert here.table()["good"] == "RUNNING"
+    assert here.term() == 0
+
+
+@pytest.mark.parametrize("how", ["TERM", "shutdown"])
+def test_a_stop_is_no_failure_even_in_backoff(foreign: Make, how: str) -> None:
+    here = foreign(PROGRAMS.replace("startretries = 1", "startretries = 50"), "critical = all")
+    here.start()
+    here.eventually(lambda: here.table()["bad"] == "BACKOFF")
+    if how == "shutdown":
+        here.ctl("shutdown")
+        assert here.wait() == 0
+    else:
+        assert here.term() == 0
+
+
+def test_after_a_reload_too(foreign: Make) -> None:
+    here = foreign("[program:good]\ncommand=/bin/sleep 1000", "critical = all").start()
+    here.running("good")
+    here.write(PROGRAMS, "critical = all")
+    here.ctl("reload")
+    assert here.wait() == 70
+
+
+def test_as_pid_1(foreign: Make) -> None:
+    """In a process namespace of its own, as in a container."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to make a process namespace")
+    here = foreign(PROGRAMS, "critical = bad")
+    here.command = [*unshare, *map(str, here.command)]
+    assert here.start().wait() == 70
+
+
+def test_a_wrong_key_or_value_tells_what_is_right(foreign: Make) -> None:
+    for plugin, message in (
+        ("wakes = on", "unknown part: wakes; the parts are path, logs, wake"),
+        ("wake = maybe", "wake = maybe: expected on or off"),
+        ("crash_loop = 5", "crash_loop = 5: expected deaths/seconds/longest delay"),
+    ):
+        here = foreign(PROGRAMS, plugin)
+        done = subprocess.run(here.command, env=here.environ, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stdout + done.stderr

@@ -1,0 +1,75 @@
+"""crash_loop and config_error: when a program is tried again, and when not."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+
+from .foreign import Foreign
+
+Make = Callable[..., Foreign]
+
+# With startsecs = 0 it counts as RUNNING at once: stock would restart it for ever.
+LOOPER = "[program:looper]\ncommand=/bin/sh -c 'exit 1'\nstartsecs=0\nautorestart=true\n"
+
+
+def spawned(here: Foreign, name: str) -> list[str]:
+    return re.findall(rf"spawned: '{name}' with pid", here.log())
+
+
+def test_who_keeps_dying_after_running_is_given_up(foreign: Make) -> None:
+    """Five deaths in the window, and the reason shows in `supervisorctl status`."""
+    here = foreign(LOOPER, "crash_loop = 5/60/1").start()
+    here.eventually(lambda: here.table()["looper"] == "FATAL")
+    assert len(spawned(here, "looper")) == 5
+    assert "Died 5 times within 60 s" in here.ctl("status").stdout
+
+
+def test_each_program_may_have_its_own_limit(foreign: Make) -> None:
+    programs = LOOPER + LOOPER.replace("looper", "free") + LOOPER.replace("looper", "tight")
+    here = foreign(programs, "crash_loop = 5/60/0 free=off tight=2/60/0").start()
+    here.eventually(lambda: here.table()["looper"] == "FATAL")
+    here.eventually(lambda: len(spawned(here, "free")) > 20)
+    assert here.table()["tight"] == "FATAL"
+    assert len(spawned(here, "tight")) == 2
+
+
+def test_early_deaths_count_too_and_wait_no_longer_than_the_cap(foreign: Make) -> None:
+    """Of a program that never comes to RUNNING, and that stock would try a hundred times."""
+    early = "[program:early]\ncommand=/bin/false\nstartretries=100\n"
+    here = foreign(early, "crash_loop = 8/60/0").start()
+    # Stock's delays alone, without the cap, would add up to 28 s.
+    here.eventually(lambda: here.table()["early"] == "FATAL", within=20)
+    assert len(spawned(here, "early")) == 8
+
+
+def test_a_few_kills_are_healed_at_once(foreign: Make) -> None:
+    """Two deaths, as one poison item may cause, stay far below the default limit."""
+    here = foreign("[program:steady]\ncommand=/bin/sleep 1000\nautorestart=true\n").start()
+    for _ in range(2):
+        here.running("steady")
+        pid = here.pid("steady")
+        os.kill(pid, signal.SIGKILL)
+        here.replaced("steady", pid)
+    here.running("steady")
+
+
+def test_a_configuration_error_is_not_tried_again(foreign: Make) -> None:
+    """Exit status 2 at the start: FATAL with one start; any other status has its retries."""
+    here = foreign(
+        "[program:soon]\ncommand=/bin/sh -c 'exit 2'\nstartsecs=0\n"
+        "[program:wrong]\ncommand=/bin/sh -c 'exit 2'\n"
+        "[program:other]\ncommand=/bin/sh -c 'exit 1'\nstartretries=1\n"
+    ).start()
+    here.eventually(lambda: here.table() == dict.fromkeys(("soon", "wrong", "other"), "FATAL"))
+    assert len(spawned(here, "soon")) == len(spawned(here, "wrong")) == 1
+    assert len(spawned(here, "other")) == 2
+    assert "Exit status 2: its configuration is wrong" in here.ctl("status", "wrong").stdout
+
+
+def test_off_is_stock(foreign: Make) -> None:
+    programs = LOOPER + "[program:wrong]\ncommand=/bin/sh -c 'exit 2'\nstartretries=1\n"
+    here = foreign(programs, "crash_loop = off\nconfig_error = off\n").start()
+    here.eventually(lambda: len(spawned(here, "looper")) > 20)
+    here.eventually(lambda: here.table()["wrong"] == "FATAL")
+    assert len(spawned(here, "wrong")) == 2

@@ -1,0 +1,45 @@
+"""wake: signals are handled when they come."""
+
+import time
+from collections.abc import Callable
+
+from .foreign import Foreign
+
+Make = Callable[..., Foreign]
+
+FIVE = "\n".join(f"[program:p{n}]\ncommand = /bin/sleep 1000\npriority = {n}" for n in range(5))
+
+
+def test_what_dies_at_once_is_never_shown_running(foreign: Make) -> None:
+    """Twenty of twenty reach FATAL on the way through BACKOFF only."""
+    here = foreign(
+        "[program:f]\ncommand=/bin/false\nprocess_name=%(process_num)d\nnumprocs=20\nstartretries=2"
+    ).start()
+    here.eventually(lambda: set(here.table().values()) == {"FATAL"})
+    assert "success" not in here.log()
+
+
+def test_a_stop_does_not_wait_for_the_clock(foreign: Make) -> None:
+    """Five groups stop several times sooner than with wake off, also those that do not run."""
+    took = []
+    for plugin in ("wake = on", "wake = off"):
+        here = foreign(FIVE, plugin).start()
+        here.running("p0", "p1", "p2", "p3", "p4")
+        here.ctl("stop", "p1", "p3")
+        before = time.monotonic()
+        assert here.term() == 0
+        took.append(time.monotonic() - before)
+    assert took[0] * 3 < took[1], took
+
+
+def test_reloads_leave_no_descriptor_behind(foreign: Make) -> None:
+    """The wake-up number is given back: after three reloads TERM and a crash are still seen."""
+    here = foreign(FIVE).start()
+    for _ in range(3):
+        here.running("p0", "p1", "p2", "p3", "p4")
+        old = here.pid("p0")
+        assert here.ctl("reload").returncode == 0
+        here.replaced("p0", old)
+    here.running("p0", "p1", "p2", "p3", "p4")
+    assert "Traceback" not in here.log()
+    assert here.term() == 0
