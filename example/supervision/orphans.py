@@ -1,0 +1,69 @@
+"""No program outlives supervisord, also when that is killed by -9 (Linux).
+
+The kernel kills supervisord's own children; a shell that waits outside, at the other end of a
+pipe, kills what these have started, by process group.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from .guard import Plugin
+
+PR_SET_PDEATHSIG = 1
+WATCH = """
+trap '' HUP INT QUIT TERM
+while read -r groups; do last=$groups; done
+for group in $last; do kill -s KILL -- "-$group"; done
+"""
+
+
+def install(plugin: Plugin, _: object) -> None:
+    if sys.platform != "linux":
+        plugin.options.logger.warn("orphans: needs Linux, left off")
+        return
+    _kill_children(plugin)
+    _kill_their_children(plugin)
+
+
+def _kill_children(plugin: Plugin) -> None:
+    prctl = ctypes.CDLL(None).prctl
+    parent = 0
+
+    def before_fork() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    def before_exec(*_: object) -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        # It may have died before the kernel was told.
+        if os.getppid() != parent:
+            os._exit(1)
+
+    plugin.before(plugin.options, "fork", before_fork)
+    plugin.before(plugin.options, "execve", before_exec)
+
+
+def _kill_their_children(plugin: Plugin) -> None:
+    watch: Any = subprocess.Popen(
+        ["/bin/sh", "-c", WATCH],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.set_blocking(watch.stdin.fileno(), False)
+    known: set[int] = set()
+
+    def on_turn() -> None:
+        nonlocal known
+        groups = set(plugin.options.pidhistory)
+        if groups != known:
+            os.write(watch.stdin.fileno(), " ".join(map(str, groups)).encode() + b"\n")
+            known = groups
+
+    plugin.every_turn(on_turn)
+    plugin.at_close(watch.stdin.close)

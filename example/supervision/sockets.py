@@ -1,0 +1,30 @@
+"""The listening socket of an `[fcgi-program:x]` stays open as long as its group exists.
+
+Stock supervisord closes it when the group's last process ends, so that a restart of the group
+refuses connections. Held, they wait in the backlog.
+"""
+
+from typing import Any
+
+from supervisor.events import (
+    ProcessGroupAddedEvent,
+    ProcessGroupRemovedEvent,
+    SupervisorStoppingEvent,
+)
+
+from .guard import Plugin
+
+
+def install(plugin: Plugin, _: object) -> None:
+    held: dict[str, Any] = {}
+
+    def hold(name: str) -> None:
+        manager = getattr(plugin.supervisord.process_groups[name], "socket_manager", None)
+        if manager:
+            held[name] = manager.get_socket()
+
+    for name in plugin.supervisord.process_groups:
+        hold(name)
+    plugin.subscribe(ProcessGroupAddedEvent, lambda event: hold(event.group))
+    plugin.subscribe(ProcessGroupRemovedEvent, lambda event: held.pop(event.group, None))
+    plugin.subscribe(SupervisorStoppingEvent, lambda _: held.clear())
