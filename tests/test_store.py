@@ -86,14 +86,16 @@ def test_it_listens_on_loopback_only(run: Run) -> None:
     assert {address.lstrip("-") for address in addresses} == {"127.0.0.1", "::1"}
 
 
-def test_a_password_in_the_url_is_required_and_not_shown(run: Run) -> None:
+@pytest.mark.parametrize("user", ["", "default", "somebody"])
+def test_a_password_in_the_url_is_required_and_not_shown(user: str, run: Run) -> None:
     """Neither in the log nor in the process list, and strange characters survive."""
     port = free_port()
-    server = run(f"redis://:hun%22ter%5C2@localhost:{port}")
-    eventually(lambda: answers(f"redis://:hun%22ter%5C2@localhost:{port}"))
+    url = f"redis://{user}:hun%22ter%5C2@localhost:{port}"
+    server = run(url)
+    eventually(lambda: answers(url))
     with client.Redis(port=port) as redis, pytest.raises(client.AuthenticationError):
         redis.ping()
-    assert "ter" not in Path(f"/proc/{server.pid}/cmdline").read_text().replace("server", "")
+    assert "hun" not in Path(f"/proc/{server.pid}/cmdline").read_text()
     server.terminate()
     out, _ = server.communicate(timeout=10)
     assert "hun" not in out
@@ -104,6 +106,13 @@ def test_where_somebody_serves_already_it_has_nothing_to_do(run: Run, redis: Ser
     server = run(redis.url)
     assert server.wait(10) == 0
     assert "already served" in server.communicate()[0]
+
+
+def test_a_server_that_refuses_us_is_left_alone_too(run: Run, folder: Path) -> None:
+    """A wrong password is not taken for absence, or it would be started against for ever."""
+    with Server(folder / "redis") as secured:
+        secured.client.config_set("requirepass", "hunter2")
+        assert run(secured.url).wait(10) == 0
 
 
 @pytest.mark.parametrize("url", ["redis://user:hunter2@192.0.2.1:6379", "rediss://localhost"])

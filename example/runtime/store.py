@@ -4,12 +4,11 @@ import ipaddress
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-
-import redis
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .link import redacted
 from .process import die_with_parent
@@ -21,15 +20,16 @@ def become(url: str, directory: str) -> None:
     """Replace this process by a Redis server that listens where `url` points.
 
     Returns, for an exit status of 0, if `url` is not for us: not redis:// on a loopback address,
-    or something answers there already. Data goes to `directory`, which is made if need be.
+    or somebody listens there already. Data goes to `directory`, which is made if need be.
     Exits with status 2 if there is no server program to run or no place for the data.
     """
     die_with_parent()
     parts = urlsplit(url)
-    if parts.scheme != "redis" or not _is_loopback(parts.hostname or "localhost"):
+    host, port = parts.hostname or "localhost", parts.port or 6379
+    if parts.scheme != "redis" or not _is_loopback(host):
         logger.info("redis not started: REDIS_URL is elsewhere: %s", redacted(url))
         return
-    if _answers(url):
+    if _is_served(host, port):
         logger.info("redis not started: already served at %s", redacted(url))
         return
     server = _server_program()
@@ -48,11 +48,7 @@ def become(url: str, directory: str) -> None:
     sys.stdout.flush()
     # On standard input rather than as arguments: those are for every user of the machine to read.
     with tempfile.TemporaryFile() as config:
-        config.write(
-            _config(
-                parts.hostname or "localhost", parts.port or 6379, directory, parts.password
-            ).encode()
-        )
+        config.write(_config(parts, directory).encode())
         config.seek(0)
         os.dup2(config.fileno(), 0)
     os.execv(server, [server, "-"])  # noqa: S606
@@ -67,14 +63,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _answers(url: str) -> bool:
+def _is_served(host: str, port: int) -> bool:
+    # Any listener counts, whatever it answers: a second server could not have the port anyway.
     try:
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            client.ping()
-    except (redis.ConnectionError, redis.TimeoutError):
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
         return False
-    except redis.RedisError:
-        return True
     return True
 
 
@@ -89,15 +83,22 @@ def _server_program() -> str | None:
     return str(get_binary_path())
 
 
-def _config(host: str, port: int, directory: str, password: str | None) -> str:
-    lines = {
-        "bind": "127.0.0.1 -::1" if host == "localhost" else host,
-        "port": str(port),
-        "dir": f'"{os.path.abspath(directory)}"',
-        "appendonly": "yes",
-        "save": '""',
-    }
+def _config(url: SplitResult, directory: str) -> str:
+    host = url.hostname or "localhost"
+    lines = [
+        f"bind {'127.0.0.1 -::1' if host == 'localhost' else host}",
+        f"port {url.port or 6379}",
+        f"dir {_quoted(os.path.abspath(directory))}",
+        "appendonly yes",
+        'save ""',
+    ]
+    user, password = unquote(url.username or ""), unquote(url.password or "")
     if password:
-        quoted = unquote(password).replace("\\", "\\\\").replace('"', '\\"')
-        lines["requirepass"] = f'"{quoted}"'
-    return "".join(f"{name} {value}\n" for name, value in lines.items())
+        lines.append(f"requirepass {_quoted(password)}")
+    if user:
+        lines.append(f"user {user} on {_quoted('>' + password)} ~* &* +@all")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
