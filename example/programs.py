@@ -35,6 +35,15 @@ def start_redis() -> None:
     store.become(settings.redis_url, settings.redis_dir)
 
 
+def health() -> None:
+    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0."""
+    from .runtime import probe
+
+    faults = list(probe.faults(_settings().port))
+    print("\n".join(faults) or "healthy")
+    sys.exit(1 if faults else 0)
+
+
 async def beat() -> None:
     """Run beat in the caller's event loop until TERM: `asyncio.run(example.beat())`."""
     await _beat(Settings.load())

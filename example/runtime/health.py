@@ -1,0 +1,25 @@
+"""What balancers and orchestrators ask of app: is it alive, and can it do its work?"""
+
+import asyncio
+
+from redis.asyncio import Redis
+from starlette.responses import PlainTextResponse
+
+from .link import ERRORS
+
+READY_SECONDS = 1.0
+
+
+def live() -> PlainTextResponse:
+    """200: this process serves. Redis has no part in it: to restart app would not bring it back."""
+    return PlainTextResponse("ok")
+
+
+async def ready(redis: Redis) -> PlainTextResponse:
+    """200 if Redis answers within READY_SECONDS, else 503."""
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await redis.ping()
+    except (*ERRORS, TimeoutError):
+        return PlainTextResponse("Redis does not answer", status_code=503)
+    return PlainTextResponse("ok")

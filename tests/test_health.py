@@ -1,0 +1,91 @@
+"""Health: what app answers, and what `example-health` says of the whole."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from .launchers import SCRIPTS
+from .layout import Layout
+from .server import Server
+
+Launch = Callable[..., Any]
+
+
+def health(layout: Layout) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SCRIPTS / "example-health"],
+        cwd=layout.folder,
+        env=layout.environ | {"PORT": str(layout.port)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def status(layout: Layout, path: str) -> int:
+    try:
+        layout.get(path)
+    except HTTPError as error:
+        error.close()
+        return error.code
+    return 200
+
+
+def test_readiness_depends_on_redis_and_liveness_does_not(layout: Layout) -> None:
+    """Redis killed: /readyz is 503, /livez and `example-health` are well; then it comes back."""
+    layout.eventually(lambda: status(layout, "/readyz") == 200)
+    layout.redis.kill()
+    layout.eventually(lambda: status(layout, "/readyz") == 503)
+    assert status(layout, "/livez") == 200
+    assert health(layout).stdout == "healthy\n"
+    layout.redis.start()
+    layout.eventually(lambda: status(layout, "/readyz") == 200)
+
+
+def test_a_redis_that_hangs_is_not_ready(layout: Layout) -> None:
+    """Stopped rather than dead: the answer is 503 within the time that a probe waits."""
+    layout.redis.signal(signal.SIGSTOP)
+    assert status(layout, "/readyz") == 503
+    layout.redis.signal(signal.SIGCONT)
+
+
+def test_all_up_is_healthy(layout: Layout) -> None:
+    done = health(layout)
+    assert (done.returncode, done.stdout) == (0, "healthy\n"), done.stderr
+
+
+@pytest.mark.parametrize("program", ["beat", "worker"])
+def test_a_program_that_cannot_run_is_told(launch: Launch, redis: Server, program: str) -> None:
+    layout = launch(Layout, redis)
+    layout.override("broken", f"[program:{program}]\ncommand = false\n")
+    layout.start()
+    done = layout.eventually(lambda: (done := health(layout)).returncode == 1 and done)
+    assert f"{program}" in done.stdout
+
+
+def test_an_app_that_hangs_is_told(layout: Layout) -> None:
+    for each in ("app:app_00", "app:app_01"):
+        layout.signal(each, "STOP")
+    done = health(layout)
+    for each in ("app:app_00", "app:app_01"):
+        layout.signal(each, "CONT")
+    assert done.returncode == 1
+    assert done.stdout == f"app does not answer at http://127.0.0.1:{layout.port}/livez\n"
+
+
+def test_without_app_the_rest_is_judged_alone(launch: Launch, redis: Server) -> None:
+    layout = launch(Layout, redis)
+    layout.override("roles", "[fcgi-program:app]\nnumprocs = 0\n")
+    layout.start()
+    layout.eventually(lambda: layout.status("worker") == "RUNNING")
+    assert health(layout).stdout == "healthy\n"
+
+
+def test_no_supervisord_is_told(launch: Launch, redis: Server) -> None:
+    done = health(launch(Layout, redis))
+    assert done.returncode == 1
+    assert "supervisord does not answer" in done.stdout
