@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ..layout import _lives
+from ..launchers import lives
 from ..server import free_port
 from .foreign import Foreign
 
@@ -40,14 +40,14 @@ def test_all_die_with_a_killed_supervisord(foreign: Make, folder: Path) -> None:
     pids = killed(here, folder)
     assert len(pids) == 4
     here.process = None
-    here.eventually(lambda: not any(map(_lives, pids)), within=1)
+    here.eventually(lambda: not any(map(lives, pids)), within=1)
     here.start().running("plain", "shell", "socket")
     assert here.term() == 0
 
 
 def test_off_is_stock(foreign: Make, folder: Path) -> None:
     here = foreign(family(folder), "orphans = off")
-    assert all(map(_lives, killed(here, folder)))
+    assert all(map(lives, killed(here, folder)))
 
 
 def test_a_plain_stop_kills_nobody_by_force(foreign: Make, folder: Path) -> None:

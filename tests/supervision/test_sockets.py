@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ..layout import SCRIPTS
+from ..launchers import SCRIPTS
 from ..server import free_port
 from .foreign import Foreign
 
