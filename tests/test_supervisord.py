@@ -159,12 +159,13 @@ def test_a_taken_port_is_told(launch: Launch, redis: Server) -> None:
     assert "in use" in layout.stdout()
 
 
-def test_a_wrong_setting_does_not_loop(launch: Launch, redis: Server) -> None:
-    """Every program ends FATAL or EXITED, and has told why; none is started for ever."""
+def test_a_wrong_setting_ends_it_all(launch: Launch, redis: Server) -> None:
+    """A program tells why and is not tried again; supervisord stops the rest and exits with 70."""
     layout = launch(Layout, redis, LOG_LEVEL="loud")
     super(Layout, layout).start()
-    layout.eventually(lambda: "wrong setting: LOG_LEVEL" in layout.stdout())
-    layout.eventually(lambda: "beat entered FATAL state" in layout.stdout(), within=30)
+    assert layout.processes[0].wait(20) == 70
+    assert "wrong setting: LOG_LEVEL" in layout.stdout()
+    assert layout.stdout().count("spawned: 'worker_00'") == 1
 
 
 def test_a_drop_in_overrides_a_single_key(launch: Launch, redis: Server) -> None:
