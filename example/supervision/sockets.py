@@ -19,8 +19,10 @@ def install(plugin: Plugin, _: object) -> None:
     held: dict[str, Any] = {}
 
     def hold(name: str) -> None:
-        manager = getattr(plugin.supervisord.process_groups[name], "socket_manager", None)
-        if manager:
+        group = plugin.supervisord.process_groups[name]
+        manager = getattr(group, "socket_manager", None)
+        # Without processes nobody would ever answer: those who connect had better be refused.
+        if manager and group.processes:
             held[name] = manager.get_socket()
 
     for name in plugin.supervisord.process_groups:

@@ -1,0 +1,195 @@
+"""The container image, built and run for real."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .container import HARDENED, Container, run
+
+Start = Callable[..., Container]
+
+ROLES = {
+    "web": {"APP_PROCESSES": "3", "BEAT": "0", "WORKER_PROCESSES": "0"},
+    "beat": {"APP_PROCESSES": "0", "BEAT": "1", "WORKER_PROCESSES": "0"},
+    "worker": {"APP_PROCESSES": "0", "BEAT": "0", "WORKER_PROCESSES": "2"},
+}
+
+
+def test_it_works_alone(start: Start) -> None:
+    """`docker run IMAGE` and nothing else: all programs, an embedded Redis, the published port."""
+    container = start()
+    container.works()
+    assert container.healthy()
+    assert set(container.table().values()) == {"RUNNING"}
+    assert container.get("/readyz") == "ok"
+
+
+@pytest.mark.parametrize("user", ["10001:10001", "54321:12345", "77:0"])
+def test_it_works_hardened_as_any_user(start: Start, user: str) -> None:
+    """Read-only root, no capability, no new privileges, a numeric user that nobody has heard of."""
+    container = start(*HARDENED, f"--user={user}")
+    container.works()
+    assert container.healthy()
+    assert container.exec("id", "-u").stdout.strip() == user.split(":")[0]
+    assert container.exec("touch", "/srv/new", check=False).returncode != 0
+    assert container.stop() == 0
+
+
+def test_its_own_user_is_numeric_and_not_root(image: str) -> None:
+    user = run("inspect", "--format={{.Config.User}}", image).stdout.strip()
+    assert all(part.isdecimal() and int(part) > 0 for part in user.split(":"))
+
+
+def test_its_labels_say_what_it_is(image: str) -> None:
+    labels = run("inspect", "--format={{json .Config.Labels}}", image).stdout
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{name}" in labels
+
+
+@pytest.mark.parametrize("program", ["app:app_00", "beat", "worker:worker_00", "redis"])
+def test_a_killed_program_is_replaced(start: Start, program: str) -> None:
+    """supervisorctl in the running container sends KILL; another takes its place and works."""
+    container = start()
+    container.works()
+    before = container.pid(program)
+    container.ctl("signal", "KILL", program)
+    container.eventually(lambda: container.pid(program) not in (0, before))
+    pushes = container.logs().count("WORKING: OK: ")
+    container.eventually(lambda: container.logs().count("WORKING: OK: ") > pushes)
+    container.eventually(container.healthy)
+
+
+def test_what_was_pushed_survives_the_container(start: Start) -> None:
+    """On the volume: a killed container's items are worked by the next one."""
+    volume = run("volume", "create").stdout.strip()
+    try:
+        first = start(f"--volume={volume}:/data", WORKER_PROCESSES="0", BEAT="0")
+        push = "import redis; redis.Redis().lpush('TESTING', 'kept')"
+        first.eventually(lambda: first.exec("python", "-c", push, check=False).returncode == 0)
+        first.eventually(lambda: b"kept" in appended(volume))
+        run("kill", "--signal=KILL", first.id)
+        first.exit_status()
+        second = start(f"--volume={volume}:/data", BEAT="0")
+        second.eventually(lambda: "WORKING: kept" in second.logs())
+        first.remove()
+        second.remove()
+    finally:
+        run("volume", "rm", "--force", volume)
+
+
+def appended(volume: str) -> bytes:
+    """What the server has written to its append-only files so far."""
+    place = run("volume", "inspect", "--format={{.Mountpoint}}", volume).stdout.strip()
+    return b"".join(file.read_bytes() for file in Path(place).rglob("*.aof"))
+
+
+def test_an_external_redis_is_used_and_none_started(start: Start, store_url: str) -> None:
+    container = start(REDIS_URL=store_url)
+    container.works()
+    assert container.table()["redis"] == "EXITED"
+    assert "redis not started: REDIS_URL is elsewhere" in container.logs()
+    assert container.healthy()
+
+
+def test_roles_are_configuration(start: Start, store_url: str) -> None:
+    """Three containers of one image, each with one role, work together; each is healthy."""
+    containers = {role: start(REDIS_URL=store_url, **ROLES[role]) for role in ROLES}
+    containers["web"].eventually(containers["web"].answers)
+    containers["beat"].eventually(lambda: "PUSH" in containers["beat"].logs())
+    worker = containers["worker"]
+    worker.eventually(lambda: "WORKING: OK: " in worker.logs())
+    for role, container in containers.items():
+        running = {name.partition(":")[0] for name, state in container.table().items()}
+        assert running == {"web": {"app"}}.get(role, {role}) | {"redis"}
+        container.eventually(container.healthy)
+    assert len(containers["web"].table()) == 4
+    assert not worker.answers()
+
+
+def test_the_port_is_configuration(start: Start) -> None:
+    container = start(PORT="8080")
+    container.eventually(container.answers)
+    container.eventually(container.healthy)
+
+
+@pytest.mark.parametrize("program", ["app:app_00", "beat", "worker:worker_00"])
+def test_a_program_that_cannot_run_ends_the_container(
+    start: Start, tmp_path: Path, program: str
+) -> None:
+    """FATAL: all is stopped, and the exit status is 70, so that whoever watches is told."""
+    name = program.partition(":")[0]
+    kind = "fcgi-program" if name == "app" else "program"
+    broken = tmp_path / "broken.conf"
+    broken.write_text(f"[{kind}:{name}]\ncommand = false\n")
+    container = start(f"--volume={broken}:/srv/supervisord.d/zz.conf:ro")
+    assert container.exit_status() == 70
+    assert f"{name.removesuffix('_00')}" in container.logs()
+    assert "FATAL" in container.logs()
+
+
+def test_a_wrong_setting_ends_the_container_and_is_told(start: Start) -> None:
+    container = start(LOG_LEVEL="loud")
+    assert container.exit_status() == 70
+    assert "wrong setting: LOG_LEVEL" in container.logs()
+
+
+def test_a_wrong_number_of_processes_is_told(start: Start) -> None:
+    container = start(WORKER_PROCESSES="many")
+    assert container.exit_status() == 2
+    assert "many" in container.logs()
+
+
+BUSY = """
+import asyncio, logging
+
+async def work(item: str) -> None:
+    logging.info("BEGUN: %s", item)
+    await asyncio.sleep(3)
+    logging.info("WORKING: %s", item)
+"""
+
+
+def test_stop_waits_for_what_is_in_hand(start: Start, tmp_path: Path) -> None:
+    """`docker stop` in the midst of an item: it is finished, and nothing had to be killed."""
+    (tmp_path / "tasks.py").write_text(BUSY)
+    tasks = start(command=("python", "-c", "import example.tasks; print(example.tasks.__file__)"))
+    tasks.exit_status()
+    place = tasks.logs().strip()
+    container = start(f"--volume={tmp_path}/tasks.py:{place}:ro")
+    container.eventually(lambda: "BEGUN: " in container.logs())
+    assert container.stop() == 0
+    items = [line.partition("BEGUN: ")[2] for line in container.logs().splitlines()]
+    begun = [item for item in items if item]
+    assert begun
+    assert all(f"WORKING: {item}" in container.logs() for item in begun)
+
+
+def test_a_hanging_app_is_unhealthy(start: Start) -> None:
+    container = start()
+    container.works()
+    container.ctl("signal", "STOP", "app:*")
+    assert not container.healthy()
+    container.ctl("signal", "CONT", "app:*")
+    container.eventually(container.healthy)
+
+
+def test_orphans_leave_no_zombies(start: Start) -> None:
+    """supervisord as PID 1 reaps what others leave behind."""
+    container = start()
+    container.works()
+    container.exec("sh", "-c", "(sleep 0.2 &) ; exit 0")
+    states = "cat /proc/[0-9]*/stat | sed 's/.*) //' | cut -c1"
+    container.eventually(lambda: "Z" not in container.exec("sh", "-c", states).stdout)
+
+
+def test_logs_are_on_stdout_only(start: Start) -> None:
+    """Every program's lines, with its name, and no file that grows."""
+    container = start()
+    container.works()
+    for name in ("app_00", "beat", "redis", "supervisord", "worker_00"):
+        assert f"{name} | " in container.logs()
+    assert container.exec("sh", "-c", "ls /srv/var").stdout.split() == [
+        "supervisor.sock",
+        "supervisord.pid",
+    ]
