@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import faulthandler
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main()` in an event loop of its own, as the only thing that this process does."""
     die_with_parent()
+    # A watchdog sends SIGABRT first: then the log tells where we hung.
+    faulthandler.enable()
 
     async def program() -> None:
         await main()

@@ -9,22 +9,42 @@ One plugin of many small parts, each switched by one line:
 With all parts off, plain supervisord is back. The parts and their values: docs/supervision.md.
 """
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
-from . import config_error, crash_loop, exit_status, logs, orphans, path, sockets, wake
+from . import (
+    config_error,
+    crash_loop,
+    exit_status,
+    logs,
+    notify,
+    orphans,
+    path,
+    ready,
+    scale,
+    sockets,
+    stop,
+    wake,
+    watchdog,
+)
 from .guard import Plugin
-from .values import is_on, names, per_program, status
+from .values import is_on, names, per_program, seconds_or_off, status
 
 PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]] = {
     "path": (path.install, is_on, "on"),
     "logs": (logs.install, is_on, "on"),
     "wake": (wake.install, is_on, "on"),
     "critical": (exit_status.install, names, "off"),
-    "config_error": (config_error.install, per_program(status), "2"),
+    "config_error": (config_error.install, per_program(status), "off"),
     "crash_loop": (crash_loop.install, per_program(crash_loop.Limit.read), "10/120/5"),
     "orphans": (orphans.install, is_on, "on"),
     "sockets": (sockets.install, is_on, "on"),
+    "notify": (notify.install, is_on, "on"),
+    "watchdog": (watchdog.install, per_program(watchdog.deadline), "30"),
+    "ready": (ready.install, names, "on"),
+    "scale": (scale.install, is_on, "on"),
+    "stop": (stop.install, seconds_or_off, "off"),
 }
 """Name of a part -> what installs it, how its value reads, its value where the file has none."""
 
@@ -42,7 +62,15 @@ def make(supervisord: Any, **values: str) -> object:
     global _installed
     if _installed is None or _installed.supervisord is not supervisord:
         _installed = _install(supervisord, values)
-    return object()
+    return _interface(_installed)
+
+
+def _interface(plugin: Plugin) -> object:
+    """What is published on the HTTP server that is being made: on TCP, nothing."""
+    server = plugin.options.server_configs[plugin.interfaces]
+    plugin.interfaces += 1
+    methods = plugin.methods if server["family"] == socket.AF_UNIX else {}
+    return type("Interface", (), dict(methods))()
 
 
 def _install(supervisord: Any, values: dict[str, str]) -> Plugin:

@@ -20,10 +20,11 @@ def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
             if process.state not in (ProcessStates.BACKOFF, ProcessStates.EXITED):
                 continue
             status = statuses.of(process)
-            _, wait_status = exits.get(plugin.key(process), (0, 0))
+            last = exits.get(plugin.key(process))
             if (
-                status is not None
-                and os.waitstatus_to_exitcode(wait_status) == status
+                last
+                and status is not None
+                and os.waitstatus_to_exitcode(last.status) == status
                 and _died_early(process)
                 and not _is_expected(process, status)
             ):

@@ -8,7 +8,6 @@ import time
 from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
-from supervisor.datatypes import RestartUnconditionally
 from supervisor.events import ProcessStateBackoffEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
@@ -79,10 +78,9 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
 
 
 def _is_about_to_restart(process: Any) -> bool:
-    if process.state != ProcessStates.EXITED or not process.config.autorestart:
-        return False
-    always = process.config.autorestart is RestartUnconditionally
-    return always or process.exitstatus not in process.config.exitcodes
+    """After a failure, that is: who exits as expected and is restarted always, does no wrong."""
+    failed = process.exitstatus not in process.config.exitcodes
+    return bool(process.state == ProcessStates.EXITED and process.config.autorestart and failed)
 
 
 def _wait(process: Any, seconds: float) -> None:

@@ -11,13 +11,37 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from supervisor import events
 from supervisor.options import make_namespec
 from supervisor.states import ProcessStates
 
 Function = Callable[..., Any]
+
+
+class Exit(NamedTuple):
+    """How a process ended."""
+
+    pid: int
+    status: int
+    """As waitpid returns it."""
+    at: float
+    why: str
+
+
+@dataclass
+class Note:
+    """What a process has said of itself by sd_notify; times are time.monotonic()'s."""
+
+    pid: int
+    ready_at: float | None = None
+    heard_at: float | None = None
+    """Its last WATCHDOG=1."""
+    status: str = ""
+    stopping: bool = False
+
 
 REPEAT_SECONDS = 60
 """A fault in what runs every turn is told once in this time, not every turn."""
@@ -64,6 +88,14 @@ class Plugin:
         self.supervisord = supervisord
         self.options = supervisord.options
         self.exit_status = 0
+        self.interfaces = 0
+        """How many HTTP servers have been given their interface."""
+        self.methods: dict[str, Function] = {}
+        """Name -> function(interface, …): what the parts publish by XML-RPC."""
+        self.notes: dict[str, Note] = {}
+        """What processes have said of themselves, by full name."""
+        self.blame: dict[str, str] = {}
+        """Why a process that is about to be killed is, by full name."""
         self._closers: list[Function] = []
         original = self.options.close_logger
 
@@ -144,16 +176,24 @@ class Plugin:
         return str(make_namespec(process.group.config.name, process.config.name))
 
     @functools.cached_property
-    def exits(self) -> dict[str, tuple[int, int]]:
-        """How each process ended last: full name -> (pid, status of waitpid)."""
-        ends: dict[str, tuple[int, int]] = {}
+    def exits(self) -> dict[str, Exit]:
+        """How each process ended last, by full name."""
+        exits: dict[str, Exit] = {}
 
         def after_waitpid(result: tuple[int, int]) -> None:
-            if process := self.options.pidhistory.get(result[0]):
-                ends[self.key(process)] = result
+            pid, status = result
+            if process := self.options.pidhistory.get(pid):
+                key = self.key(process)
+                why = "stopped" if process.killing else self.blame.pop(key, "")
+                exits[key] = Exit(pid, status, time.time(), why)
 
         self.after(self.options, "waitpid", after_waitpid)
-        return ends
+        return exits
+
+    def note(self, process: Any) -> Note | None:
+        """What the process that runs now has said, or None when it has said nothing."""
+        note = self.notes.get(self.key(process))
+        return note if note and process.pid and note.pid == process.pid else None
 
     def give_up(self, process: Any, why: str) -> None:
         """FATAL, for a process that has ended and would be started again."""

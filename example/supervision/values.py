@@ -38,19 +38,21 @@ class PerProgram(Generic[T]):
 
     def __init__(self, text: str, read: Callable[[str], T]):
         self.default: T | None = None
-        self.by_name: dict[str, T | None] = {}
+        self.named: dict[str, T | None] = {}
         for word in text.replace(",", " ").split():
             name, _, value = word.rpartition("=")
             read_value = None if value.lower() in OFF else read(value)
             if name:
-                self.by_name[name] = read_value
+                self.named[name] = read_value
             else:
                 self.default = read_value
 
     def of(self, process: Any) -> T | None:
         """The value for one process: by its own name, its group's, or the one for all."""
-        group, name = process.group.config.name, process.config.name
-        return self.by_name.get(name, self.by_name.get(group, self.default))
+        return self.by_names(process.group.config.name, process.config.name)
+
+    def by_names(self, group: str, name: str) -> T | None:
+        return self.named.get(name, self.named.get(group, self.default))
 
 
 def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | None]:
@@ -72,3 +74,8 @@ def seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError("expected a positive number of seconds")
     return value
+
+
+def seconds_or_off(text: str) -> float | None:
+    """`seconds`, or None for `off`."""
+    return None if text.lower() in OFF else seconds(text)

@@ -34,6 +34,10 @@ password = local
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 """
+CTL = """
+[ctlplugin:supervision]
+supervisor.ctl_factory = example.supervision.ctl:make
+"""
 PLUGIN = """
 [rpcinterface:supervision]
 supervisor.rpcinterface_factory = example.supervision:make
@@ -58,7 +62,7 @@ class Foreign:
         self.pids: set[int] = set()
 
     def write(self, programs: str, plugin: str | None = "") -> None:
-        own = "" if plugin is None else PLUGIN + plugin
+        own = "" if plugin is None else CTL + PLUGIN + plugin
         self.conf.write_text(BASE + own + "\n" + programs)
 
     def start(self, stdout: int | None = None) -> "Foreign":

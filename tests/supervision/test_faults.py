@@ -19,7 +19,7 @@ command = /bin/sh -c 'echo here; exec sleep 1000'
 {EVENTS}
 [program:dies]
 command = /bin/false
-startretries = 1
+startretries = 0
 {EVENTS}
 [program:ends]
 command = /bin/sh -c 'exit 1'
@@ -29,36 +29,48 @@ autorestart = false
 MODULES = sorted({install.__module__.rpartition(".")[2] for install, _, _ in PARTS.values()})
 
 
-def fault(part: str, installs: str) -> str:
-    """A section that comes before ours: it makes `part` raise."""
-    return f"""
+@pytest.mark.parametrize("part", sorted(set(MODULES) - {"path"}))  # path only installs
+def test_a_fault_in_a_part_is_logged_and_survived(foreign: Make, part: str) -> None:
+    """Programs start, fail, stop and start again as ever; TERM ends with 0."""
+    here = faulty(foreign, part, installs=True)
+    # What the child's end of the fork reports goes to that program's log.
+    logs = live(here) + here.log()
+    assert f"{part} raises on purpose" in logs
+
+
+def test_no_part_can_be_installed(foreign: Make) -> None:
+    """Plain supervisord is what is left."""
+    here = faulty(foreign, "all", installs=False)
+    live(here)
+    for part in MODULES:
+        assert f"{part} raises on purpose" in here.log()
+
+
+def faulty(foreign: Make, part: str, installs: bool) -> Foreign:
+    """A supervisord with all parts on, of which one raises, or all."""
+    critical = "critical = dies\n" if part in ("exit_status", "all") else ""
+    here = foreign(PROGRAMS, f"{critical}config_error = 2\nstop = 9\n", PYTHONPATH=str(ROOT))
+    ours = "[rpcinterface:supervision]"
+    fault = f"""
 [rpcinterface:fault]
 supervisor.rpcinterface_factory = tests.supervision.fault:make
 part = {part}
-installs = {installs}
+installs = {"yes" if installs else "no"}
 """
+    here.conf.write_text(here.conf.read_text().replace(ours, fault + ours))
+    return here.start()
 
 
-@pytest.mark.parametrize("part", MODULES)
-@pytest.mark.parametrize("installs", ["yes", "no"])
-def test_supervisord_survives(foreign: Make, part: str, installs: str) -> None:
-    """Whatever a part does: programs start, fail, stop and start again; TERM ends with 0."""
-    critical = "critical = dies" if part == "exit_status" else ""
-    here = foreign(PROGRAMS, critical, PYTHONPATH=str(ROOT))
-    conf = here.conf.read_text()
-    ours = "[rpcinterface:supervision]"
-    here.conf.write_text(conf.replace(ours, fault(part, installs) + "\n" + ours))
-    here.start()
+def live(here: Foreign) -> str:
+    """All that programs may go through; returns what they wrote themselves."""
     here.running("steady")
     here.eventually(lambda: here.table()["dies"] == "FATAL")
     assert here.ctl("restart", "steady").returncode == 0
     assert here.ctl("update").returncode == 0
-    # What the child's end of the fork reports goes to that program's log.
-    logs = here.ctl("tail", "steady").stdout + here.ctl("tail", "steady", "stderr").stdout
+    said = here.ctl("tail", "steady").stdout + here.ctl("tail", "steady", "stderr").stdout
     assert here.lives()
     assert here.term() == 0
-    if (part, installs) != ("path", "yes"):  # path only installs
-        assert f"{part} raises on purpose" in logs + here.log()
+    return said
 
 
 def test_nothing_reaches_the_loop_unguarded() -> None:

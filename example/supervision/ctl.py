@@ -1,0 +1,205 @@
+"""supervisorctl's verbs `ready`, `roll` and `scale`. Imports little: each supervisorctl call does.
+
+[ctlplugin:NAME] and [rpcinterface:NAME] share their name, so that one finds the other.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from xmlrpc.client import Fault
+
+from supervisor.supervisorctl import ControllerPluginBase, LSBInitExitStatuses
+
+STATES_OF_FAILURE = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN")
+READY_WITHIN = 60.0
+POLL_SECONDS = 0.1
+Row = dict[str, Any]
+
+
+def make(controller: Any, **_: str) -> "Verbs":
+    """The ctlplugin factory."""
+    return Verbs(controller)
+
+
+class UsageError(Exception):
+    """The words after the verb are not what it takes; the message says what is."""
+
+
+class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no types
+    name = "supervision"
+
+    def __init__(self, controller: Any):
+        super().__init__(controller)
+        # supervisorctl asks each plugin for help, and its own would deny that there is any.
+        default = controller.options.plugins[0]
+        default.help_ready, default.help_roll = self.help_ready, self.help_roll
+        default.help_scale = self.help_scale
+
+    def do_help(self, topic: str) -> None:
+        if not topic:
+            super().do_help(topic)
+
+    def do_ready(self, words: str) -> None:
+        self._run(self._ready, words)
+
+    def help_ready(self) -> None:
+        self.ctl.output("ready\t\t\tTell how each process does; exit status 0 if all are ready")
+        self.ctl.output("ready <name> <name>\tThe same for some programs or processes")
+        self.ctl.output("ready --wait <seconds>\tFirst wait until all are, that long at the most")
+
+    def do_roll(self, words: str) -> None:
+        self._run(self._roll, words)
+
+    def help_roll(self) -> None:
+        self.ctl.output("roll <group>\t\tRestart a group's processes one by one: the next when")
+        self.ctl.output("\t\t\tthe last is ready. Stops at the first that does not get ready")
+        self.ctl.output(
+            f"roll <group> --wait <s>\tGive each so long, {READY_WITHIN:g} s if not told"
+        )
+
+    def do_scale(self, words: str) -> None:
+        self._run(self._scale, words)
+
+    def help_scale(self) -> None:
+        self.ctl.output("scale <program> <number>\tRun that many processes of a program, until")
+        self.ctl.output("\t\t\t\tsupervisord reloads, or numprocs changes in the file")
+
+    def _run(self, verb: Callable[[list[str]], bool], words: str) -> None:
+        if not self.ctl.upcheck():
+            return
+        try:
+            good = verb(words.split())
+        except UsageError as error:
+            self.ctl.output(f"Error: {error}")
+            self.ctl.exitstatus = LSBInitExitStatuses.INVALID_ARGS
+            return
+        except Fault as fault:
+            self.ctl.output(f"ERROR: {fault.faultString}")
+            good = False
+        if not good:
+            self.ctl.exitstatus = LSBInitExitStatuses.GENERIC
+
+    @property
+    def _supervision(self) -> Any:
+        return self.ctl.get_server_proxy(self.name)
+
+    # ready
+
+    def _ready(self, words: list[str]) -> bool:
+        seconds = _take_wait(words, 0.0)
+        end = time.monotonic() + seconds
+        rows = self._rows(words)
+        while not all(row["ready"] for row in rows) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            rows = self._rows(words)
+        for line in table(rows, time.time()):
+            self.ctl.output(line)
+        return all(row["ready"] for row in rows)
+
+    def _rows(self, names: list[str]) -> list[Row]:
+        rows: list[Row] = self._supervision.ready()
+        wanted = [name.removesuffix(":*") for name in names]
+        known = {row["name"] for row in rows} | {row["group"] for row in rows}
+        if unknown := [name for name in wanted if name not in known]:
+            raise UsageError(f"no such program or process: {', '.join(unknown)}")
+        return [row for row in rows if not wanted or {row["name"], row["group"]} & set(wanted)]
+
+    # roll
+
+    def _roll(self, words: list[str]) -> bool:
+        seconds = _take_wait(words, READY_WITHIN)
+        if len(words) != 1:
+            raise UsageError("roll takes one group, such as: roll app")
+        rows = self._rows(words)
+        running = [row["name"] for row in rows if row["state"] in ("RUNNING", "STARTING")]
+        for row in rows:
+            if row["name"] not in running:
+                self.ctl.output(f"{row['name']}: {row['state']}, left alone")
+        for index, name in enumerate(running):
+            if failure := self._replace(name, seconds):
+                self.ctl.output(f"{name}: {failure}")
+                if old := running[index + 1 :]:
+                    self.ctl.output(f"roll stopped; not restarted: {', '.join(old)}")
+                return False
+        return True
+
+    def _replace(self, name: str, seconds: float) -> str:
+        """Restart one process and wait until it is ready; returns why it is not, or ''."""
+        start = time.monotonic()
+        supervisor = self.ctl.get_supervisor()
+        try:
+            supervisor.stopProcess(name)
+            supervisor.startProcess(name, False)
+        except Fault as fault:
+            return str(fault.faultString)
+        while True:
+            [row] = self._rows([name])
+            took = time.monotonic() - start
+            if row["ready"] and row["pid"]:
+                self.ctl.output(f"{name}: ready after {took:.1f} s")
+                return ""
+            if row["state"] in STATES_OF_FAILURE:
+                return f"{row['state']} instead of ready; see: tail {name}"
+            if took > seconds:
+                return f"not ready within {seconds:g} s; see: tail {name}"
+            time.sleep(POLL_SECONDS)
+
+    # scale
+
+    def _scale(self, words: list[str]) -> bool:
+        if len(words) != 2 or not words[1].isdecimal():
+            raise UsageError("scale takes a program and a number, such as: scale worker 4")
+        program, number = words[0].removesuffix(":*"), int(words[1])
+        self._supervision.scale(program, number)
+        self.ctl.output(f"{program}: {number}")
+        return True
+
+
+def _take_wait(words: list[str], default: float) -> float:
+    """The seconds after `--wait`, which are taken out of `words`."""
+    if "--wait" not in words:
+        return default
+    at = words.index("--wait")
+    try:
+        seconds = float(words[at + 1])
+    except (IndexError, ValueError):
+        raise UsageError("--wait takes a number of seconds, such as: --wait 30") from None
+    del words[at : at + 2]
+    return seconds
+
+
+HEADINGS = (
+    "PROCESS", "STATE", "READY", "WATCHDOG", "RESTARTS", "LAST EXIT", "MEMORY", "CPU", "STATUS"
+)  # fmt: skip
+
+
+def table(rows: list[Row], now: float) -> list[str]:
+    """The rows as lines of aligned columns; `-` where nothing is known."""
+    cells = [HEADINGS, *(_cells(row, now) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def _cells(row: Row, now: float) -> tuple[str, ...]:
+    if "ready_seconds" in row:
+        ready = f"{row['ready_seconds']:.0f} s"
+    else:
+        ready = "yes" if row["ready"] else "no"
+    last = "-"
+    if "last_exit" in row:
+        reasons = [row["last_exit"], row["last_exit_why"], f"{now - row['last_exit_at']:.0f} s ago"]
+        last = ", ".join(filter(None, reasons))
+    return (
+        row["name"],
+        row["state"],
+        ready,
+        f"{row['silent_seconds']:.0f} s" if "silent_seconds" in row else "-",
+        str(row["restarts"]),
+        last,
+        f"{row['memory'] / 2**20:.0f} MiB" if "memory" in row else "-",
+        f"{row['cpu']:.1f} s" if "cpu" in row else "-",
+        row.get("status") or "-",
+    )

@@ -1,0 +1,75 @@
+"""Programs say how they do: the receiving side of sd_notify (Linux).
+
+Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood.
+The kernel tells who sent a message; only processes that supervisord started itself are heard.
+"""
+
+import os
+import secrets
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+from .guard import Note, Plugin
+
+CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+# Room for the credentials and nothing else: the kernel drops descriptors that come along.
+ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size)
+LONGEST_STATUS = 200
+
+
+def install(plugin: Plugin, _: object) -> None:
+    if sys.platform != "linux":
+        plugin.options.logger.warn("notify: needs Linux, left off")
+        return
+    inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inbox.setblocking(False)
+    inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    # An abstract name needs no file, and is no longer there than we are.
+    address = f"supervisord-{os.getpid()}-{secrets.token_hex(8)}"
+    inbox.bind(f"\0{address}")
+
+    def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
+        # Not in the file's environment: supervisord would take it for a change of the program.
+        env["NOTIFY_SOCKET"] = f"@{address}"
+
+    def on_read() -> None:
+        while True:
+            try:
+                data, ancillary, _, _ = inbox.recvmsg(4096, ANCILLARY)
+            except BlockingIOError:
+                return
+            if process := plugin.options.pidhistory.get(_sender(ancillary)):
+                _take_note(plugin, process, data.decode(errors="replace"))
+
+    plugin.before(plugin.options, "execve", before_exec)
+    plugin.watch(inbox.fileno(), read=on_read)
+    # Closed by number, like all that is watched.
+    plugin.at_close(inbox.detach)
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            return int(CREDENTIALS.unpack(data)[0])
+    return 0
+
+
+def _take_note(plugin: Plugin, process: Any, message: str) -> None:
+    key = plugin.key(process)
+    note = plugin.notes.get(key)
+    if note is None or note.pid != process.pid:
+        note = plugin.notes[key] = Note(process.pid)
+    for line in message.splitlines():
+        name, _, value = line.partition("=")
+        if name == "STATUS":
+            note.status = "".join(filter(str.isprintable, value))[:LONGEST_STATUS]
+        elif line == "READY=1" and note.ready_at is None:
+            note.ready_at = time.monotonic()
+            plugin.options.logger.info(f"ready: {process.config.name}")
+        elif line == "WATCHDOG=1":
+            note.heard_at = time.monotonic()
+        elif line == "STOPPING=1":
+            note.stopping = True

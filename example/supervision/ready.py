@@ -1,0 +1,89 @@
+"""How every process does, for `supervisorctl ready`, the health check and `roll`."""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from supervisor.events import ProcessStateStartingEvent
+from supervisor.options import decode_wait_status
+from supervisor.states import ProcessStates, getProcessStateDescription
+
+from .guard import Plugin
+from .values import Names
+
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def install(plugin: Plugin, must_say_so: Names) -> None:
+    exits = plugin.exits
+    starts: Counter[str] = Counter()
+
+    def ready(_: object) -> list[dict[str, Any]]:
+        """Tell how each process does.
+
+        @return array result  A struct for each process; what is not known is left out
+        """
+        return [row(process) for process in plugin.processes()]
+
+    def row(process: Any) -> dict[str, Any]:
+        key = plugin.key(process)
+        found = {
+            "name": key,
+            "group": process.group.config.name,
+            "pid": process.pid,
+            "state": getProcessStateDescription(process.state),
+            "ready": _is_ready(plugin, process, must_say_so),
+            "restarts": max(0, starts[key] - 1),
+        }
+        if note := plugin.note(process):
+            now = time.monotonic()
+            found["status"] = note.status
+            if note.ready_at is not None:
+                found["ready_seconds"] = now - note.ready_at
+            if note.heard_at is not None:
+                found["silent_seconds"] = now - note.heard_at
+        if last := exits.get(key):
+            found["last_exit"] = decode_wait_status(last.status)[1]
+            found["last_exit_at"] = last.at
+            found["last_exit_why"] = last.why
+        if process.pid:
+            found |= _resources(process.pid)
+        return found
+
+    def on_start(event: Any) -> None:
+        starts[plugin.key(event.process)] += 1
+
+    plugin.subscribe(ProcessStateStartingEvent, on_start)
+    plugin.methods["ready"] = ready
+
+
+def _is_ready(plugin: Plugin, process: Any, must_say_so: Names) -> bool:
+    """Whether it does its work, or has none to do.
+
+    A program that ever spoke sd_notify, or must, is ready when it has said so; any other when
+    it is RUNNING.
+    """
+    config, state = process.config, process.state
+    if state == ProcessStates.EXITED:
+        return process.exitstatus in config.exitcodes
+    if state == ProcessStates.STOPPED:
+        return not config.autostart and not process.laststart
+    if process in must_say_so or plugin.key(process) in plugin.notes:
+        note = plugin.note(process)
+        up = state in (ProcessStates.STARTING, ProcessStates.RUNNING)
+        return bool(up and note and note.ready_at is not None and not note.stopping)
+    return bool(state == ProcessStates.RUNNING)
+
+
+def _resources(pid: int) -> dict[str, float]:
+    """Resident bytes and seconds of CPU time, where /proc tells them."""
+    try:
+        memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, IndexError):
+        return {}
+    # As a double: an XML-RPC integer has 32 bits.
+    return {"memory": float(memory), "cpu": (int(fields[11]) + int(fields[12])) / TICK}

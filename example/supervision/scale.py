@@ -1,0 +1,118 @@
+"""More or fewer processes of one program, while all others go on: `supervisorctl scale`.
+
+The number lasts until supervisord restarts or reloads, or until the file's own changes.
+"""
+
+from typing import Any
+
+from supervisor.http import NOT_DONE_YET
+from supervisor.options import EventListenerPoolConfig
+from supervisor.states import RUNNING_STATES, STOPPED_STATES
+from supervisor.xmlrpc import Faults, RPCError
+
+from .guard import Plugin
+
+MOST = 256
+
+
+def install(plugin: Plugin, _: object) -> None:
+    numbers = Numbers()
+    leaving: list[Any] = []
+
+    def scale(_: object, program: str, number: int) -> Any:
+        """Run `number` processes of `program`.
+
+        @param string program     Name of a program, not of one process
+        @param int number         1 to 256
+        @return int number        When those that are too many have stopped
+        """
+        group = _group(plugin, program, number)
+        if any(process.group is group for process in leaving):
+            raise RPCError(Faults.FAILED, f"{program} is still stopping those before")
+        config = numbers.parse(plugin, program, number)
+        leaving.extend(_fit(group, config))
+
+        def when_stopped() -> Any:
+            unfinished = any(process.group is group for process in leaving)
+            return NOT_DONE_YET if unfinished else number
+
+        when_stopped.delay = 0.05  # type: ignore[attr-defined]
+        return when_stopped
+
+    def on_turn() -> None:
+        for process in leaving:
+            if process.state in STOPPED_STATES:
+                process.group.processes.pop(process.config.name, None)
+            elif process.state in RUNNING_STATES:
+                process.stop()
+        # Not remove(): to supervisord processes of the same priority are equal.
+        leaving[:] = [process for process in leaving if process.state not in STOPPED_STATES]
+
+    plugin.before(plugin.options, "process_groups_from_parser", numbers.apply)
+    plugin.every_turn(on_turn)
+    plugin.methods["scale"] = scale
+
+
+class Numbers:
+    """The numbers that were asked for, put over the file's own each time it is read."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, tuple[str | None, int]] = {}
+        """Program -> the file's own number when ours was asked for, and ours."""
+
+    def parse(self, plugin: Plugin, program: str, number: int) -> Any:
+        """Read the file anew, as `reread` does; returns the group's configuration."""
+        before = self.asked.get(program)
+        self.asked[program] = (None, number)
+        try:
+            plugin.options.process_config(do_usage=False)
+        except ValueError as error:
+            if before is None:
+                del self.asked[program]
+            else:
+                self.asked[program] = before
+            raise RPCError(Faults.CANT_REREAD, str(error)) from None
+        for config in plugin.options.process_group_configs:
+            if config.name == program:
+                return config
+        raise RPCError(Faults.BAD_NAME, f"{program} is no longer in the file")
+
+    def apply(self, parser: Any) -> None:
+        """Set the numbers in what was read; a number that was changed there wins."""
+        for program, (own, number) in list(self.asked.items()):
+            for section in (f"program:{program}", f"fcgi-program:{program}"):
+                if not parser.has_section(section):
+                    continue
+                now = parser.get(section, "numprocs", fallback="1")
+                if own in (None, now):
+                    self.asked[program] = (now, number)
+                    parser.set(section, "numprocs", str(number))
+                else:
+                    del self.asked[program]
+
+
+def _group(plugin: Plugin, program: str, number: int) -> Any:
+    if not isinstance(number, int) or not 1 <= number <= MOST:
+        raise RPCError(Faults.FAILED, f"expected a number from 1 to {MOST}, not {number}")
+    group = plugin.supervisord.process_groups.get(program)
+    if group is None or isinstance(group.config, EventListenerPoolConfig):
+        names = sorted(
+            name
+            for name, each in plugin.supervisord.process_groups.items()
+            if not isinstance(each.config, EventListenerPoolConfig)
+        )
+        raise RPCError(Faults.BAD_NAME, f"{program}; the programs are {', '.join(names)}")
+    return group
+
+
+def _fit(group: Any, config: Any) -> list[Any]:
+    """Make the group's processes those of `config`; returns those that have to stop first."""
+    running = {each.name: each for each in group.config.process_configs}
+    # Who runs keeps the configuration it was started with, so that `update` sees a change of it.
+    group.config.process_configs = [running.get(each.name, each) for each in config.process_configs]
+    wanted = {each.name for each in config.process_configs}
+    for each in config.process_configs:
+        if each.name not in running:
+            each.create_autochildlogs()
+            group.processes[each.name] = each.make_process(group)
+    return [process for name, process in group.processes.items() if name not in wanted]

@@ -1,0 +1,63 @@
+"""A process that has fallen silent is made to tell where it hangs, then killed and replaced.
+
+Only processes that have sent WATCHDOG=1 are watched. As systemd does, SIGABRT comes first: a
+Python program with `faulthandler` writes its stacks then, to its log.
+"""
+
+import signal
+import time
+
+from supervisor.states import ProcessStates
+
+from .guard import Plugin
+from .values import PerProgram, seconds
+
+SHORTEST = 3.0
+"""A turn of supervisord's loop may last a second."""
+KILL_AFTER = 1.0
+
+
+def deadline(text: str) -> float:
+    """Seconds of silence, at least SHORTEST."""
+    value = seconds(text)
+    if value < SHORTEST:
+        raise ValueError(f"expected at least {SHORTEST:g} seconds")
+    return value
+
+
+def install(plugin: Plugin, deadlines: PerProgram[float]) -> None:
+    aborted: dict[int, float] = {}
+    last_turn = time.monotonic()
+
+    def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
+        group, name = env.get("SUPERVISOR_GROUP_NAME", ""), env["SUPERVISOR_PROCESS_NAME"]
+        if limit := deadlines.by_names(group, name):
+            env["WATCHDOG_USEC"] = str(int(limit * 1e6))
+            env.pop("WATCHDOG_PID", None)
+
+    def on_turn() -> None:
+        nonlocal last_turn
+        now = time.monotonic()
+        away, last_turn = now - last_turn, now
+        for pid in aborted.keys() - plugin.options.pidhistory:
+            del aborted[pid]
+        for process in plugin.processes():
+            note, limit = plugin.note(process), deadlines.of(process)
+            running = process.state in (ProcessStates.STARTING, ProcessStates.RUNNING)
+            if not running or note is None or note.heard_at is None or note.stopping or not limit:
+                continue
+            if away > 2:
+                # supervisord itself was held up: what was sent meanwhile is not read yet.
+                note.heard_at += away
+            if now - note.heard_at <= limit:
+                continue
+            if process.pid not in aborted:
+                plugin.blame[plugin.key(process)] = why = f"silent for {limit:g} s"
+                plugin.options.logger.error(f"hangs: {process.config.name}: {why}, sent SIGABRT")
+                aborted[process.pid] = now
+                plugin.options.kill(process.pid, signal.SIGABRT)
+            elif now - aborted[process.pid] >= KILL_AFTER:
+                plugin.options.kill(process.pid, signal.SIGKILL)
+
+    plugin.before(plugin.options, "execve", before_exec)
+    plugin.every_turn(on_turn)

@@ -1,0 +1,179 @@
+"""notify, watchdog: programs say how they do, and who hangs is replaced."""
+
+import os
+import re
+import signal
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+from ..launchers import SCRIPTS
+from ..waiting import eventually
+from .foreign import EVENTS, Foreign
+
+Make = Callable[..., Foreign]
+
+
+def program(folder: Path, name: str, code: str, more: str = "") -> str:
+    """A program of Python lines; `say(message, *descriptors)` speaks sd_notify."""
+    (folder / f"{name}.py").write_text(
+        textwrap.dedent(
+            """
+            import os, socket, sys, time
+            def say(message, *descriptors):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+                    out.setblocking(False)
+                    out.connect("\\0" + os.environ["NOTIFY_SOCKET"][1:])
+                    socket.send_fds(out, [message.encode()], descriptors)
+            """
+        )
+        + textwrap.dedent(code)
+    )
+    command = f"{SCRIPTS}/python -u {folder}/{name}.py"
+    return f"[program:{name}]\ncommand = {command}\n{EVENTS}{more}\n"
+
+
+STEADY = """
+while True:
+    say("WATCHDOG=1")
+    time.sleep(0.5)
+"""
+OURS = """
+import asyncio
+from example.runtime.process import Process, run
+async def main():
+    async with Process("ours") as this:
+        this.ready("about to hang")
+        await asyncio.sleep(1.5)
+        hang_here()
+def hang_here():
+    print("hanging", flush=True)
+    while True:
+        pass
+run(main)
+"""
+
+
+def ready(here: Foreign) -> dict[str, list[str]]:
+    """Process -> its cells in the table of `ready`."""
+    lines = here.ctl("ready").stdout.splitlines()
+    return {cells[0]: cells for cells in (re.split(r" {2,}", line) for line in lines)}
+
+
+def test_ready_is_what_a_program_says(foreign: Make, folder: Path) -> None:
+    """Not that it runs; the status line shows, without what a terminal would obey."""
+    code = """
+        say("READY=0\\nSTATUS=warming up")
+        while not os.path.exists(sys.argv[0] + ".go"):
+            time.sleep(0.05)
+        say("READY=1\\nSTATUS=at \\x1b[31mwork")
+        time.sleep(1000)
+    """
+    here = foreign(program(folder, "slow", code), "ready = slow").start()
+    here.running("slow")
+    here.eventually(lambda: ready(here)["slow"][-1] == "warming up")
+    assert ready(here)["slow"][2] == "no"
+    (folder / "slow.py.go").touch()
+    here.eventually(lambda: ready(here)["slow"][-1] == "at [31mwork")
+    assert re.fullmatch(r"\d+ s", ready(here)["slow"][2])
+    assert here.ctl("ready").returncode == 0
+
+
+def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) -> None:
+    """The kernel names the sender: what a child of a child says counts for nobody."""
+    code = 'say("READY=1\\nSTATUS=not mine to say"); print("sent"); time.sleep(1000)'
+    programs = program(folder, "behind", code).replace("command = ", "command = /bin/sh -c '")
+    here = foreign(programs.replace("behind.py", "behind.py; true'")).start()
+    here.eventually(lambda: "behind | sent" in here.stdout())
+    here.running("behind")
+    assert "not mine" not in here.ctl("ready").stdout
+
+
+def test_descriptors_that_come_along_do_not_leak(foreign: Make, folder: Path) -> None:
+    code = """
+        for n in range(200):
+            try:
+                say("STATUS=%d" % n, 0, 1, 2)
+            except BlockingIOError:
+                time.sleep(0.01)
+        say("STATUS=all sent")
+        time.sleep(1000)
+    """
+    here = foreign(program(folder, "giver", code)).start()
+    here.eventually(lambda: "all sent" in here.ctl("ready").stdout)
+    assert here.process
+    assert len(os.listdir(f"/proc/{here.process.pid}/fd")) < 40
+
+
+def test_senders_do_not_wait_for_supervisord(foreign: Make, folder: Path) -> None:
+    """Ours go on while supervisord is stopped; when it is back it kills nobody for its own gap."""
+    code = """
+        from example.runtime.notify import notify
+        n = 0
+        while True:
+            n += 1
+            notify("WATCHDOG=1")
+            with open(sys.argv[0] + ".count", "w") as file: file.write(str(n))
+            time.sleep(0.01)
+    """
+    here = foreign(program(folder, "busy", code), "watchdog = 3").start()
+    here.running("busy")
+    pid = here.pid("busy")
+    count = folder / "busy.py.count"
+    assert here.process
+    here.process.send_signal(signal.SIGSTOP)
+    target = int(count.read_text() or 0) + 400
+    eventually(lambda: int(count.read_text() or 0) > target, within=20)
+    here.process.send_signal(signal.SIGCONT)
+    here.eventually(lambda: here.lives())
+    assert here.pid("busy") == pid
+
+
+def test_a_stopped_process_is_replaced_and_others_are_not(foreign: Make, folder: Path) -> None:
+    """SIGSTOP: it cannot even tell where it was. Its like on the same socket goes on."""
+    many = "numprocs = 2\nprocess_name = %(program_name)s_%(process_num)d\n"
+    here = foreign(program(folder, "steady", STEADY, many), "watchdog = 3").start()
+    here.running("steady:steady_0", "steady:steady_1")
+    stopped, other = here.pid("steady:steady_0"), here.pid("steady:steady_1")
+    here.eventually(lambda: ready(here)["steady:steady_0"][3] != "-")
+    os.kill(stopped, signal.SIGSTOP)
+    here.replaced("steady:steady_0", stopped)
+    assert here.pid("steady:steady_1") == other
+    assert "hangs: steady_0: silent for 3 s" in here.log()
+    assert "SIGKILL, silent for 3 s" in here.ctl("ready").stdout
+
+
+def test_a_blocked_loop_tells_where_and_is_replaced(foreign: Make, folder: Path) -> None:
+    """Our programs write their stacks to the log before they go."""
+    here = foreign(program(folder, "ours", OURS), "watchdog = 3").start()
+    here.eventually(lambda: "ours | hanging" in here.stdout())
+    pid = here.pid("ours")
+    here.replaced("ours", pid)
+    said = [line for line in here.stdout().splitlines() if line.startswith("ours | ")]
+    assert any("in hang_here" in line for line in said)
+
+
+def test_who_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -> None:
+    """And the one who did is, by its own deadline: `off` is a deadline too."""
+    silent = program(folder, "silent", 'say("READY=1"); time.sleep(1000)')
+    once = program(folder, "once", 'say("WATCHDOG=1"); time.sleep(1000)')
+    never = program(folder, "never", 'say("WATCHDOG=1"); time.sleep(1000)')
+    here = foreign(silent + once + never, "watchdog = 3 never=off").start()
+    here.running("silent", "once", "never")
+    pids = here.pid("silent"), here.pid("never")
+    here.eventually(lambda: "hangs: once" in here.log())
+    here.eventually(lambda: "WATCHDOG" in here.ctl("ready").stdout)
+    assert (here.pid("silent"), here.pid("never")) == pids
+
+
+def test_update_sees_no_change_by_us(foreign: Make, folder: Path) -> None:
+    """What programs get in their environment is not taken for an edit of the file."""
+    here = foreign(program(folder, "steady", STEADY)).start()
+    here.running("steady")
+    assert "No config updates" in here.ctl("reread").stdout
+
+
+def test_off_is_stock(foreign: Make, folder: Path) -> None:
+    code = 'print("address:", os.environ.get("NOTIFY_SOCKET")); time.sleep(1000)'
+    here = foreign(program(folder, "plain", code), "notify = off\nwatchdog = off").start()
+    here.eventually(lambda: "plain | address: None" in here.stdout())

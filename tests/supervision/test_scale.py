@@ -1,0 +1,158 @@
+"""scale: more or fewer processes of a program, while all others go on."""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from xmlrpc.client import Fault, ServerProxy
+
+import pytest
+
+from ..server import free_port
+from .foreign import Foreign
+
+Make = Callable[..., Foreign]
+
+PROGRAMS = """
+[program:work]
+command = /bin/sleep 1000
+process_name = work_%(process_num)02d
+numprocs = 2
+
+[program:single]
+command = /bin/sleep 1000
+
+[eventlistener:listens]
+command = /bin/cat
+events = TICK_60
+"""
+
+
+def names(here: Foreign) -> list[str]:
+    return sorted(name for name in here.table() if name.startswith("work:"))
+
+
+def first(number: int) -> list[str]:
+    return [f"work:work_{n:02d}" for n in range(number)]
+
+
+def test_up_and_down(foreign: Make) -> None:
+    """The lowest numbers stay, with their process ids; `reread` and `update` see no change."""
+    here = foreign(PROGRAMS).start()
+    here.running(*first(2))
+    kept = here.pid("work:work_00")
+    assert here.ctl("scale", "work", "5").returncode == 0
+    here.running(*first(5))
+    assert "No config updates" in here.ctl("reread").stdout
+    assert here.ctl("update").stdout == ""
+    assert here.ctl("scale", "work", "1").stdout == "work: 1\n"
+    assert names(here) == first(1)
+    assert here.pid("work:work_00") == kept
+    assert "No config updates" in here.ctl("reread").stdout
+    here.ctl("update")
+    assert here.pid("work:work_00") == kept
+
+
+def test_many_quick_changes(foreign: Make) -> None:
+    """Thirty in a row, then one: none is left over, none is lost."""
+    here = foreign(PROGRAMS).start()
+    here.running(*first(2))
+    kept = here.pid("work:work_00")
+    draw = random.Random(7)  # noqa: S311
+    for _ in range(30):
+        number = draw.randint(1, 8)
+        assert here.ctl("scale", "work", str(number)).returncode == 0
+        assert len(names(here)) == number
+    here.ctl("scale", "work", "1")
+    here.eventually(lambda: names(here) == first(1))
+    assert here.pid("work:work_00") == kept
+    assert here.term() == 0
+
+
+def test_an_edit_of_another_key_keeps_the_number(foreign: Make) -> None:
+    """`update` restarts for the edit, at the scaled number; an edit of the number wins."""
+    here = foreign(PROGRAMS).start()
+    here.ctl("scale", "work", "3")
+    here.write(PROGRAMS.replace("/bin/sleep 1000", "/bin/sleep 2000"))
+    assert "work: updated process group" in here.ctl("update").stdout
+    here.running(*first(3))
+    here.write(PROGRAMS.replace("numprocs = 2", "numprocs = 4"))
+    here.ctl("update")
+    here.running(*first(4))
+
+
+def test_an_edit_is_not_hidden_by_scaling(foreign: Make) -> None:
+    """Who runs by the old command is still restarted by `update` after a `scale`."""
+    here = foreign(PROGRAMS).start()
+    here.running(*first(2))
+    here.write(PROGRAMS.replace("/bin/sleep 1000", "/bin/sleep 2000"))
+    here.ctl("scale", "work", "3")
+    assert "work: changed" in here.ctl("reread").stdout
+
+
+def test_a_reload_returns_to_the_file(foreign: Make) -> None:
+    here = foreign(PROGRAMS).start()
+    here.ctl("scale", "work", "4")
+    here.ctl("reload")
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.running(*first(2))
+    assert names(here) == first(2)
+
+
+def test_clear_errors(foreign: Make) -> None:
+    """Wrong names and numbers change nothing and say what is right."""
+    here = foreign(PROGRAMS).start()
+    for words, message in (
+        (["wrok", "2"], "wrok; the programs are single, work"),
+        (["listens", "2"], "listens; the programs are single, work"),
+        (["work"], "scale takes a program and a number"),
+        (["work", "many"], "scale takes a program and a number"),
+        (["work", "0"], "expected a number from 1 to 256"),
+        (["work", "257"], "expected a number from 1 to 256"),
+        (["single", "2"], "process_num"),
+    ):
+        done = here.ctl("scale", *words)
+        assert done.returncode != 0
+        assert message in done.stdout, words
+    assert names(here) == first(2)
+    assert "No config updates" in here.ctl("reread").stdout
+
+
+def test_a_socket_is_shared_by_the_new_ones(foreign: Make, folder: Path) -> None:
+    """An fcgi-program scales as well: all have the same descriptor 0."""
+    program = f"""
+[fcgi-program:work]
+command = /bin/sleep 1000
+process_name = work_%(process_num)02d
+socket = unix://{folder}/held.sock
+"""
+    here = foreign(program).start()
+    here.ctl("scale", "work", "3")
+    here.running(*first(3))
+    assert len({os.readlink(f"/proc/{here.pid(name)}/fd/0") for name in first(3)}) == 1
+
+
+def test_help_tells_of_every_verb(foreign: Make) -> None:
+    here = foreign(PROGRAMS).start()
+    for verb in ("scale", "roll", "ready"):
+        assert verb in here.ctl("help").stdout
+        assert here.ctl("help", verb).stdout.startswith(verb)
+
+
+def test_off_is_stock(foreign: Make) -> None:
+    here = foreign(PROGRAMS, "scale = off").start()
+    assert "UNKNOWN_METHOD" in here.ctl("scale", "work", "3").stdout
+    assert names(here) == first(2)
+
+
+def test_nothing_of_ours_is_published_on_tcp(foreign: Make) -> None:
+    """The verbs work through the Unix socket only."""
+    port = free_port()
+    tcp = f"[inet_http_server]\nport = 127.0.0.1:{port}\nusername = a\npassword = b\n"
+    here = foreign(PROGRAMS + tcp).start()
+    here.running(*first(2))
+    with ServerProxy(f"http://a:b@127.0.0.1:{port}/RPC2") as proxy:
+        assert proxy.supervisor.getPID()
+        with pytest.raises(Fault, match="UNKNOWN_METHOD"):
+            proxy.supervision.scale("work", 3)
+    assert here.ctl("scale", "work", "3").returncode == 0

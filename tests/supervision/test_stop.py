@@ -1,0 +1,70 @@
+"""stop: in order of priority, and within one bound."""
+
+import time
+from collections.abc import Callable
+
+from .foreign import Foreign
+
+Make = Callable[..., Foreign]
+
+
+def group(name: str, priority: int, drains: str) -> str:
+    """A program that takes `drains` seconds to stop, or for ever."""
+    trap = f'trap "echo {name} stops; sleep {drains}; echo {name} done; exit 0" TERM'
+    command = f"/bin/sh -c '{trap}; echo {name} up; while :; do sleep 0.1; done'"
+    return (
+        f"[program:{name}]\ncommand = {command}\npriority = {priority}\nstopwaitsecs = 60\n"
+        "stdout_events_enabled = true\n"
+    )
+
+
+def up(here: Foreign, *names: str) -> None:
+    here.running(*names)
+    here.eventually(lambda: all(f"{name} up" in here.stdout() for name in names))
+
+
+def test_the_last_to_start_is_the_first_to_stop(foreign: Make) -> None:
+    """Each group has ended before the next is told."""
+    programs = group("store", 1, "0.1") + group("work", 2, "0.5") + group("cron", 3, "0.1")
+    here = foreign(programs, "stop = 9").start()
+    up(here, "store", "work", "cron")
+    assert here.term() == 0
+    said = [line for line in here.stdout().splitlines() if "stops" in line or "done" in line]
+    order = [
+        f"{name} | {name} {what}"
+        for name in ("cron", "work", "store")
+        for what in ("stops", "done")
+    ]
+    assert said == order
+    assert "SIGKILL" not in here.log()
+
+
+def test_all_together_stay_within_the_bound(foreign: Make) -> None:
+    """Two groups that never end are killed, and the last one still has its time to end well."""
+    programs = group("store", 1, "0.2") + group("stuck", 2, "100") + group("stuck2", 3, "100")
+    here = foreign(programs, "stop = 6").start()
+    up(here, "store", "stuck", "stuck2")
+    before = time.monotonic()
+    assert here.term() == 0
+    assert time.monotonic() - before < 6 + 2
+    assert "killing 'stuck' " in here.log()
+    assert "killing 'stuck2' " in here.log()
+    assert "store | store done" in here.stdout()
+
+
+def test_many_groups_get_a_share_each(foreign: Make) -> None:
+    """Also where there are more groups than seconds nobody is killed who ends in time."""
+    programs = "".join(group(f"p{n:02d}", n, "0") for n in range(12))
+    here = foreign(programs, "stop = 5").start()
+    up(here, *(f"p{n:02d}" for n in range(12)))
+    assert here.term() == 0
+    assert "SIGKILL" not in here.log()
+
+
+def test_off_is_stock(foreign: Make) -> None:
+    """Each group has its own stopwaitsecs."""
+    programs = group("slow", 1, "2").replace("stopwaitsecs = 60", "stopwaitsecs = 20")
+    here = foreign(programs, "stop = off").start()
+    up(here, "slow")
+    assert here.term() == 0
+    assert "slow | slow done" in here.stdout()
