@@ -5,6 +5,7 @@ They take no arguments, read the environment, and end the process with an exit s
 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve.
 """
 
+import math
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -33,6 +34,45 @@ def start_redis() -> None:
 
     settings = _settings()
     store.become(settings.redis_url, settings.redis_dir)
+
+
+def start_scaler() -> None:
+    """Keep as many workers as REDIS_KEY's length asks for; started by supervisord only."""
+    from .supervision import scaler
+
+    # Its stdout belongs to supervisord: everything else that is said goes to stderr.
+    answers, sys.stdout = sys.stdout, sys.stderr
+    settings = _settings()
+    if settings.scale_max < settings.scale_min:
+        print("wrong setting: SCALE_MAX: is less than SCALE_MIN", file=sys.stderr)
+        sys.exit(2)
+    patience = math.ceil(settings.scale_down_seconds / scaler.TICK_SECONDS)
+    scaler.run(
+        scaler.Policy(settings.scale_min, settings.scale_max, settings.scale_backlog, patience),
+        settings.scale_program,
+        _waiting(settings),
+        answers,
+    )
+
+
+def _waiting(settings: Settings) -> Callable[[], int | None]:
+    from redis import Redis
+
+    from .runtime import link
+
+    client = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    redis = link.Link(settings.redis_url)
+
+    def waiting() -> int | None:
+        try:
+            count = client.llen(settings.redis_key)
+        except link.ERRORS as error:
+            redis.failed(error)
+            return None
+        redis.worked()
+        return count
+
+    return waiting
 
 
 def health() -> None:

@@ -78,6 +78,15 @@ class Settings:
     drain_seconds: float = _setting(
         8.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
     )
+    scale_program: str = _setting("worker", _text, "the name of a program")
+    scale_min: int = _setting(1, _number(int, 1, 256), "a whole number from 1 to 256")
+    scale_max: int = _setting(4, _number(int, 1, 256), "a whole number from 1 to 256")
+    scale_backlog: int = _setting(
+        100, _number(int, 1, 1_000_000_000), "how many items may wait for each worker, 1 or more"
+    )
+    scale_down_seconds: float = _setting(
+        30.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
