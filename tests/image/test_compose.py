@@ -1,0 +1,107 @@
+"""compose.yaml, brought up for real."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from ..server import free_port
+from ..waiting import eventually
+from .conftest import BECOME_SERVER
+from .container import LIMITS, run, tool
+
+ROOT = Path(__file__).parent.parent.parent
+
+# The server that compose.yaml names comes from a registry; this one is in our image already.
+OVERRIDE = """
+services:
+  redis:
+    image: {image}
+    ulimits: {limits}
+    command: ["python", "-c", "{become_server}"]
+  web: {{ulimits: {limits}}}
+  beat: {{ulimits: {limits}}}
+  worker: {{ulimits: {limits}}}
+"""
+
+
+class Compose:
+    def __init__(self, folder: Path, image: str) -> None:
+        pairs = [each.removeprefix("--ulimit=").split("=") for each in LIMITS]
+        limits = {name: int(value.partition(":")[0]) for name, value in pairs}
+        override = folder / "override.yaml"
+        override.write_text(
+            OVERRIDE.format(image=image, become_server=BECOME_SERVER, limits=limits)
+        )
+        self.project = folder.name
+        self.port = free_port()
+        command = {
+            "docker": ["docker", "compose"],
+            "podman": [sys.executable, "-m", "podman_compose"],
+        }[tool()]
+        files = ["-f", str(ROOT / "compose.yaml"), "-f", str(override)]
+        self.command = [*command, "-p", self.project, *files]
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            [*self.command, *words],
+            env=os.environ | {"PORT": str(self.port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def remove(self) -> None:
+        self("down", "--volumes", "--timeout=10")
+        # podman-compose's own `down` forgets the containers that --scale has added.
+        for each in self.containers():
+            run("rm", "--force", "--volumes", each)
+        self("down", "--volumes")
+
+    def containers(self, service: str = "") -> list[str]:
+        labels = [f"project={self.project}"] + [f"service={service}"] * bool(service)
+        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        return run("ps", "--quiet", *filters).stdout.split()
+
+    def ready(self) -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
+                return bool(answer.read() == b"ok")
+        except OSError:
+            return False
+
+    def logs(self, service: str) -> list[str]:
+        return [run("logs", each).stdout for each in self.containers(service)]
+
+
+@pytest.fixture
+def compose(folder: Path, image: str) -> Iterator[Compose]:
+    if tool() == "podman" and "cni" in run("info", "--format={{.Host.NetworkBackend}}").stdout:
+        pytest.skip("containers do not find each other by name: install netavark and aardvark-dns")
+    compose = Compose(folder, image)
+    try:
+        yield compose
+    finally:
+        compose.remove()
+
+
+def test_the_roles_work_together_and_three_workers_share(compose: Compose) -> None:
+    """`up --scale worker=3`: the API answers, each worker gets some of what beat pushes."""
+    compose("up", "--detach", "--no-build", "--scale", "worker=3")
+    assert len(compose.containers("worker")) == 3
+    eventually(compose.ready, within=20)
+    eventually(
+        lambda: all("WORKING: OK: " in log for log in compose.logs("worker")),
+        within=40,
+        report=lambda: "\n".join(compose.logs("worker")),
+    )
+    pushed = compose.logs("beat")[0].count("PUSH")
+    worked = sum(log.count("WORKING: ") for log in compose.logs("worker"))
+    assert worked >= pushed - 1
