@@ -1,5 +1,6 @@
 """The ways to start the programs, each as a person would: `start`, `output`, `stop`."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -48,24 +49,28 @@ class Launcher:
             **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
         }
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.out = folder / "stdout"
 
-    def start(self) -> None:
+    def start(self, stdout: int | None = None) -> None:
+        """Start the commands, their output to `stdout` or else into the file `out`."""
         for command in self.commands:
-            with open(self.folder / "stdout", "ab") as out:
+            with open(self.out, "ab") as out:
                 process = subprocess.Popen(
                     command,
                     executable=SCRIPTS / command[0],
                     cwd=self.folder,
                     env=self.environ,
                     stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
+                    stdout=out if stdout is None else stdout,
+                    stderr=out if stdout is None else stdout,
+                    # Its number is on all that come of the command, orphans too: see living().
+                    start_new_session=True,
                 )
             self.processes.append(process)
 
     def stdout(self) -> str:
         """All that the commands have written so far."""
-        return (self.folder / "stdout").read_text(errors="replace")
+        return self.out.read_text(errors="replace")
 
     def get(self, path: str = "/") -> str:
         with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
@@ -89,19 +94,17 @@ class Launcher:
     def report(self) -> str:
         return "\n".join(self.stdout().splitlines()[-40:])
 
-    def pids(self) -> set[int]:
-        """All processes: those started here, and their children."""
-        found = {process.pid for process in self.processes}
+    def living(self) -> set[int]:
+        """All processes that live: those started here, and all that came of them."""
+        started = {process.pid for process in self.processes}
+        found = set()
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                pid, ppid = (
-                    int(stat.parent.name),
-                    int(stat.read_text().rpartition(")")[2].split()[1]),
-                )
+                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
             except OSError:
                 continue
-            if ppid in found:
-                found.add(pid)
+            if int(session) in started and state != "Z":
+                found.add(int(stat.parent.name))
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> list[int]:
@@ -111,8 +114,8 @@ class Launcher:
         return [process.wait(20) for process in self.processes]
 
     def close(self) -> None:
-        for pid in self.pids():
-            if lives(pid):
+        for pid in self.living():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for process in self.processes:
             process.wait()

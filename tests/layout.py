@@ -1,13 +1,12 @@
 """The shipped supervisord.conf, started for real in a short temporary directory."""
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
-from .launchers import SCRIPTS, Launcher, lives
+from .launchers import SCRIPTS, Launcher
 from .server import Server
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +22,6 @@ class Layout(Launcher):
     def __init__(self, folder: Path, redis: Server) -> None:
         super().__init__(folder, redis, ["supervisord", "-c", f"{folder}/supervisord.conf"])
         self.redis = redis
-        self.seen: set[int] = set()
         (folder / "var").mkdir()
         (folder / "supervisord.d").mkdir()
         shutil.copy(ROOT / "supervisord.conf", folder)
@@ -37,8 +35,8 @@ class Layout(Launcher):
         """Add a drop-in before start."""
         (self.folder / "supervisord.d" / f"{name}.conf").write_text(text)
 
-    def start(self) -> None:
-        super().start()
+    def start(self, stdout: int | None = None) -> None:
+        super().start(stdout)
         self.eventually(lambda: self.ctl("status").returncode != 4)
 
     def ctl(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -64,7 +62,6 @@ class Layout(Launcher):
 
     def shutdown(self) -> int:
         """TERM to supervisord; returns its exit status."""
-        self.pids()
         return self.stop()[0]
 
     # what a person sees
@@ -84,7 +81,6 @@ class Layout(Launcher):
     def pid(self, program: str) -> int:
         pid = self.table()[_full(program)][1]
         assert pid, f"{program} is not running"
-        self.seen.add(pid)
         return pid
 
     def log(self, program: str) -> str:
@@ -96,7 +92,7 @@ class Layout(Launcher):
         return text in self.log(program)
 
     def report(self) -> str:
-        logs = [self.folder / "stdout", *sorted((self.folder / "var").glob("*.log"))]
+        logs = [self.out, *sorted((self.folder / "var").glob("*.log"))]
         tails = (
             f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             for log in logs
@@ -108,19 +104,6 @@ class Layout(Launcher):
         names = ("app:app_00", "app:app_01", "beat", "worker:worker_00")
         self.eventually(lambda: all(self.status(each) == "RUNNING" for each in names))
         self.eventually(lambda: all(self.said(each, "ready: ") for each in names))
-        self.pids()
-
-    # the end
-
-    def pids(self) -> set[int]:
-        """All processes of this layout that were ever seen."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self.seen |= {pid for _, pid in self.table().values() if pid}
-        self.seen |= super().pids()
-        return self.seen
-
-    def living(self) -> set[int]:
-        return {pid for pid in self.seen if lives(pid)}
 
 
 def _full(program: str) -> str:

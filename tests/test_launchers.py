@@ -39,9 +39,8 @@ def test_a_signal_stops_all_cleanly(
     started = launch(kind, redis)
     started.start()
     started.works()
-    family = started.pids()
     assert set(started.stop(number)) == {0}
-    assert not [pid for pid in family if lives(pid)]
+    assert not started.living()
     for name in ("app", "beat", "worker"):
         assert f"{name} stopped" in started.stdout()
 
@@ -62,16 +61,15 @@ class TestParent:
         return int(found[1])
 
     def children(self, parent: Launcher) -> set[int]:
-        return parent.pids() - {parent.processes[0].pid}
+        return parent.living() - {parent.processes[0].pid}
 
     @pytest.mark.parametrize("name", ["app", "beat", "worker"])
     def test_a_child_that_dies_ends_the_rest(self, parent: Launcher, name: str) -> None:
         """kill -9 of one child: the others stop, the parent says which and exits with 1."""
-        family = parent.pids()
         os.kill(self.child(parent, name), signal.SIGKILL)
         assert parent.processes[0].wait(10) == 1
         assert f"{name} died with -9: stopping the rest" in parent.stdout()
-        assert not [pid for pid in family if lives(pid)]
+        assert not parent.living()
 
     def test_a_killed_parent_leaves_no_orphan(self, parent: Launcher) -> None:
         children = self.children(parent)
@@ -97,10 +95,9 @@ class TestParent:
         parent = launch(launchers.parent, redis, REDIS_URL=f"redis://127.0.0.1:{port}")
         parent.start()
         parent.works()
-        family = parent.pids()
-        assert len(family) == 5
+        assert len(parent.living()) == 5
         assert parent.stop() == [0]
-        assert not [pid for pid in family if lives(pid)]
+        assert not parent.living()
         assert "Redis away" not in parent.stdout().partition("stopping: SIGTERM")[2]
 
     def test_a_wrong_setting_starts_nothing(self, launch: Launch, redis: Server) -> None:
