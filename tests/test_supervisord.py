@@ -51,11 +51,14 @@ def test_restarts_lose_nothing(layout: Layout) -> None:
     layout.eventually(lambda: all(f"WORKING: {each}" in layout.stdout() for each in expected))
 
 
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
 @pytest.mark.parametrize("program", ["app", "beat", "worker"])
-def test_a_killed_program_is_replaced(layout: Layout, program: str) -> None:
-    """kill -9: another process takes its place, is ready, and does its work."""
+def test_a_program_that_somebody_ends_is_replaced(
+    layout: Layout, program: str, signal: str
+) -> None:
+    """kill -9, or TERM and a clean exit: another process takes its place and does its work."""
     before = layout.pid(program)
-    layout.signal(program, "KILL")
+    layout.signal(program, signal)
     layout.eventually(lambda: layout.pid(program) != before)
     layout.eventually(lambda: layout.log(program).count("ready: ") == 2)
     pushes = layout.stdout().count("WORKING: OK: ")
