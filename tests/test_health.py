@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError
@@ -89,3 +90,28 @@ def test_no_supervisord_is_told(launch: Launch, redis: Server) -> None:
     done = health(launch(Layout, redis))
     assert done.returncode == 1
     assert "supervisord does not answer" in done.stdout
+
+
+def test_a_worker_that_hangs_is_told(launch: Launch, redis: Server) -> None:
+    """Where the watchdog is too patient to replace it, its silence is told."""
+    layout = launch(Layout, redis)
+    layout.override("patient", "[rpcinterface:supervision]\nwatchdog = 10 worker=3000\n")
+    layout.start()
+    layout.ready()
+    impatient = f"from example.runtime import probe; print(*probe.faults({layout.port}, 11))"
+
+    def told() -> str:
+        command = [sys.executable, "-c", impatient]
+        return subprocess.run(command, cwd=layout.folder, capture_output=True, text=True).stdout
+
+    assert told() == "\n"
+    layout.signal("worker", "STOP")
+    layout.eventually(lambda: "worker:worker_00 has been silent for 11 s" in told(), within=20)
+    layout.signal("worker", "CONT")
+
+
+def test_without_the_plugins_word_it_says_so(launch: Launch, redis: Server) -> None:
+    layout = launch(Layout, redis)
+    layout.override("stock", "[rpcinterface:supervision]\nready = off\n")
+    layout.start()
+    assert "is the part `ready` off?" in health(layout).stdout

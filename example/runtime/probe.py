@@ -7,51 +7,50 @@ by HTTP; Redis has no part in it, so that its absence restarts nothing.
 import http.client
 from collections.abc import Iterator
 from typing import Any
+from xmlrpc.client import Fault
 
 from supervisor.options import ClientOptions
-from supervisor.states import ProcessStates
 
-SECONDS = 2.0
-GOOD = (
-    ProcessStates.RUNNING,
-    ProcessStates.STARTING,
-    # By hand, or at the end.
-    ProcessStates.STOPPED,
-    ProcessStates.STOPPING,
-)
+APP_SECONDS = 2.0
+SILENT_SECONDS = 60.0
+"""Twice the watchdog's patience: it has had its chance to replace what hangs."""
 
 
-def faults(port: int) -> Iterator[str]:
+def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
     """A line for each thing that is wrong; none when all is well.
 
-    The programs are those in the supervisord.conf that supervisorctl would find. Where app runs,
-    it must answer /livez on `port`.
+    The programs are those in the supervisord.conf that supervisorctl would find. Each must run,
+    and those that beat for the watchdog must still do so; where app runs, it must answer /livez
+    on `port`. What was stopped by hand, or is starting, is not wrong.
     """
     try:
-        processes = _processes()
+        rows = _rows()
     except OSError as error:
         yield f"supervisord does not answer: {error}"
         return
-    for each in processes:
-        ended_well = each["state"] == ProcessStates.EXITED and each["exitstatus"] == 0
-        if each["state"] not in GOOD and not ended_well:
-            yield f"{each['name']} is {each['statename']}: {each['description']}"
-    app_runs = any(
-        each["group"] == "app" and each["state"] == ProcessStates.RUNNING for each in processes
-    )
+    except Fault as error:
+        yield f"supervisord does not tell: {error.faultString}; is the part `ready` off?"
+        return
+    for row in rows:
+        ended = row["state"] == "EXITED" and not row["ready"]
+        if ended or row["state"] in ("BACKOFF", "FATAL", "UNKNOWN"):
+            yield f"{row['name']} is {row['state']}, last exit: {row.get('last_exit', 'unknown')}"
+        elif row.get("silent_seconds", 0.0) > silent_seconds:
+            yield f"{row['name']} has been silent for {row['silent_seconds']:.0f} s"
+    app_runs = any(row["group"] == "app" and row["state"] == "RUNNING" for row in rows)
     if app_runs and not _app_lives(port):
         yield f"app does not answer at http://127.0.0.1:{port}/livez"
 
 
-def _processes() -> list[dict[str, Any]]:
+def _rows() -> list[dict[str, Any]]:
     options = ClientOptions()
     options.realize([])
-    processes: list[dict[str, Any]] = options.getServerProxy().supervisor.getAllProcessInfo()
-    return processes
+    rows: list[dict[str, Any]] = options.getServerProxy().supervision.ready()
+    return rows
 
 
 def _app_lives(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=APP_SECONDS)
     try:
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200

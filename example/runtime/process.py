@@ -18,6 +18,9 @@ from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
+BEAT_SECONDS = 10.0
+"""At least this often a process says that it lives, also to a patient watchdog."""
+
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main()` in an event loop of its own, as the only thing that this process does."""
@@ -83,7 +86,7 @@ class Process:
         seconds = watchdog_seconds()
         while seconds:
             notify("WATCHDOG=1")
-            await asyncio.sleep(seconds / 3)
+            await asyncio.sleep(min(seconds / 3, BEAT_SECONDS))
 
 
 def die_with_parent() -> None:
