@@ -107,7 +107,7 @@ async def _beat(settings: Settings) -> None:
     from .schedule import SCHEDULE
 
     async with process.Process("beat") as this:
-        await beat.run(this, settings.redis_url, settings.redis_key, SCHEDULE)
+        await beat.run(this, settings.redis_url, settings.redis_key, SCHEDULE, settings.queue_limit)
 
 
 async def _worker(settings: Settings) -> None:
@@ -115,7 +115,13 @@ async def _worker(settings: Settings) -> None:
     from .tasks import work
 
     async with process.Process("worker") as this:
-        await worker.run(this, settings.redis_url, settings.redis_key, work)
+        limits = worker.Limits(
+            settings.concurrency,
+            settings.job_timeout,
+            settings.max_attempts,
+            settings.drain_seconds,
+        )
+        await worker.run(this, settings.redis_url, settings.redis_key, work, limits)
 
 
 def _start(program: Callable[[Settings], Awaitable[None]]) -> None:

@@ -22,14 +22,26 @@ def _setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bo
 
 def _redis_url(text: str) -> str:
     url = urlsplit(text)
+    scheme, _, kind = url.scheme.partition("+")
     if url.scheme == "unix":
         right = bool(url.path)
+    elif scheme in ("redis", "rediss") and kind in ("", "sentinel", "cluster"):
+        service, _, database = url.path.removeprefix("/").rpartition("/")
+        if kind == "sentinel" and not service:
+            service, database = database, ""
+        hosts = url.netloc.rpartition("@")[2].split(",")
+        right = all(_is_host(host) for host in hosts) and (not database or database.isdecimal())
+        right = right and bool(service) == (kind == "sentinel") and bool(kind or len(hosts) == 1)
     else:
-        database = url.path.removeprefix("/")
-        right = bool(url.hostname) and url.port != 0 and (not database or database.isdecimal())
-    if url.scheme not in ("redis", "rediss", "unix") or not right:
+        right = False
+    if not right:
         raise ValueError
     return text
+
+
+def _is_host(text: str) -> bool:
+    url = urlsplit(f"//{text}")
+    return bool(url.hostname) and url.port != 0
 
 
 def _text(text: str) -> str:
@@ -64,7 +76,8 @@ class Settings:
     redis_url: str = _setting(
         "redis://localhost",
         _redis_url,
-        "redis://[[user]:password@]host[:port][/db], rediss://… or unix:///path",
+        "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path,"
+        " redis+sentinel://…host[:port],…/service[/db] or redis+cluster://…host[:port],…",
         secret=True,
     )
     redis_key: str = _setting("TESTING", _text, "the name of a list, without spaces around it")
@@ -75,6 +88,14 @@ class Settings:
         "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"
     )
     log_format: str = _setting("text", _choice("text", "json"), "text or json")
+    concurrency: int = _setting(64, _number(int, 1, 10000), "a whole number from 1 to 10000")
+    job_timeout: float = _setting(
+        300.0, _number(float, 0.001, 1e6), "seconds from 0.001 to 1000000, fractions allowed"
+    )
+    max_attempts: int = _setting(5, _number(int, 1, 1000), "a whole number from 1 to 1000")
+    queue_limit: int = _setting(
+        100_000, _number(int, 1, 10**12), "how many items may wait before beat stops pushing"
+    )
     drain_seconds: float = _setting(
         8.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
     )

@@ -72,13 +72,16 @@ def test_redis_may_start_last(launch: Launch, folder: Path) -> None:
     layout = launch(Layout, with_none)
     layout.override("redis", "[program:redis]\nautostart = false\n")
     layout.start()
-    layout.ready()
     layout.eventually(lambda: layout.said("beat", "Redis away"))
     layout.eventually(lambda: layout.said("worker", "Redis away"))
-    pids = [layout.pid(program) for program in ("app", "beat", "worker")]
+    assert not layout.said("worker", "ready: ")
+    programs = ("app", "beat", "worker")
+    layout.eventually(lambda: all(layout.status(each) == "RUNNING" for each in programs))
+    pids = [layout.pid(program) for program in programs]
     with with_none:
+        layout.ready()
         layout.works()
-        assert [layout.pid(program) for program in ("app", "beat", "worker")] == pids
+        assert [layout.pid(program) for program in programs] == pids
         for program in ("beat", "worker"):
             assert layout.log(program).count("Redis away") == 1
             assert layout.log(program).count("Redis back") == 1

@@ -1,13 +1,19 @@
 """The link to Redis: how to open it, and how to bear with its absence."""
 
+import contextlib
 import logging
 import time
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.exceptions import RedisError
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError as NoConnectionError
+from redis.exceptions import RedisError, ResponseError
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +58,126 @@ def connect(url: str, timeout: float = 5.0) -> Redis:
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
     )
+
+
+async def locate(url: str, key: str) -> str:
+    """The plain URL of the server that is in charge of `key` at present.
+
+    redis+sentinel://[user:password@]host[:port],…/service[/db] asks the sentinels at these
+    addresses for the service's master; redis+cluster://[user:password@]host[:port],… asks the
+    nodes for the master of the key's slot. rediss+… are the same over TLS; others are plain.
+    """
+    parts = urlsplit(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    if not kind:
+        return url
+    login, at, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.removeprefix("/").partition("/")
+    error: Exception = NoConnectionError(f"no {kind} node in the URL")
+    for host in hosts.split(","):
+        # Sentinels have accounts of their own, if any.
+        netloc = host if kind == "sentinel" else f"{login}{at}{host}"
+        node = parts._replace(scheme=scheme, netloc=netloc, path="")
+        try:
+            found = await (_master(node, service) if kind == "sentinel" else _owner(node, key))
+        except ERRORS as failure:
+            error = failure
+            continue
+        master = parts._replace(scheme=scheme, netloc=f"{login}{at}{found}", path=f"/{database}")
+        return urlunsplit(master)
+    raise error
+
+
+async def _master(sentinel: SplitResult, service: str) -> str:
+    default = sentinel if sentinel.port else sentinel._replace(netloc=f"{sentinel.netloc}:26379")
+    async with connect(urlunsplit(default), timeout=1.0) as redis:
+        found = await redis.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", service)  # type: ignore[no-untyped-call]
+    if not found:
+        raise NoConnectionError(f"the sentinels know no service {service!r}")
+    host, port = (part.decode() for part in found)
+    return _address(host, port)
+
+
+async def _owner(node: SplitResult, key: str) -> str:
+    async with connect(urlunsplit(node), timeout=1.0) as redis:
+        slots = await redis.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+    slot = key_slot(key.encode())
+    for (first, last), owner in slots.items():
+        if first <= slot <= last:
+            host, port = owner["primary"][:2]
+            return _address(host or node.hostname or "localhost", port)
+    raise NoConnectionError(f"no cluster node has slot {slot}")
+
+
+def _address(host: str, port: str | int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Lane:
+    """One connection for requests that must not overtake each other, or be sent unasked.
+
+    Opens by itself, and then sends `greeting` first; closes on any error.
+    """
+
+    def __init__(self, url: str, key: str, greeting: Sequence[Any]) -> None:
+        self._url = url
+        self._key = key
+        self._greeting = greeting
+        self._redis: Redis | None = None
+        self._connection: AbstractConnection | None = None
+
+    async def ask(self, *requests: Sequence[Any]) -> list[Any]:
+        """Send `requests` in one go, and return their replies.
+
+        A request that Redis refused has its ResponseError for a reply. Raises one of ERRORS if
+        some reply did not come: which requests were carried out is then unknown.
+        """
+        await self.send(*requests)
+        return await self.receive(len(requests))
+
+    async def send(self, *requests: Sequence[Any]) -> None:
+        """The first half of `ask`; nothing but `receive` or `close` may follow."""
+        try:
+            connection = self._connection or await self._open()
+            await connection.send_packed_command(connection.pack_commands(requests))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def receive(self, count: int) -> list[Any]:
+        """The second half of `ask`."""
+        try:
+            if self._connection is None:
+                raise NoConnectionError("the connection was closed")
+            return [await self._reply(self._connection) for _ in range(count)]
+        except BaseException:
+            # With a reply outstanding the connection is of no use.
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        redis, connection = self._redis, self._connection
+        self._redis = self._connection = None
+        if connection:
+            with contextlib.suppress(*ERRORS):
+                await connection.disconnect(nowait=True)
+        if redis:
+            await redis.aclose()
+
+    async def _open(self) -> AbstractConnection:
+        self._redis = connect(await locate(self._url, self._key))
+        pool: Any = self._redis.connection_pool
+        connection: AbstractConnection = await pool.get_connection()
+        await connection.send_packed_command(connection.pack_commands([self._greeting]))
+        await connection.read_response()
+        self._connection = connection
+        return connection
+
+    async def _reply(self, connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response()
+        except ResponseError as error:
+            return error
 
 
 def redacted(url: str) -> str:

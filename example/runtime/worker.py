@@ -1,27 +1,419 @@
-"""worker: take items from the queue and do each of them."""
+"""worker: take items from the queue and do each of them, at least once."""
 
 import asyncio
+import contextlib
+import inspect
 import logging
-import os
-from collections.abc import Awaitable, Callable
+import random
+import sys
+import threading
+import time
+import typing
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from .link import ERRORS, Link, connect
+from redis.exceptions import ResponseError
+
+from .link import ERRORS, Lane, Link
 from .process import Process
+from .queue import FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 
 logger = logging.getLogger(__name__)
 
+Work = Callable[[Any], Any]
 
-async def run(process: Process, url: str, key: str, work: Callable[[str], Awaitable[None]]) -> None:
-    link = Link(url)
-    redis = connect(url)
-    process.ready(f"taking from {key}")
-    async with redis:
-        while not process.stopping.is_set():
+STEP = 256  # items that one request takes at most
+HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
+SHORT = 0.1  # seconds between two requests: only tasks shorter than this are taken ahead
+PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
+SPELL = 0.02  # seconds of starting tasks without a look at anything else
+BACKOFF, BACKOFF_MOST = 1.0, 600.0  # seconds until the first retry at most, and any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a worker does at once, and how long it bears with an item."""
+
+    concurrency: int = 64
+    job_timeout: float = 300.0  # seconds
+    max_attempts: int = 5
+    drain_seconds: float = 8.0
+
+    @property
+    def stuck(self) -> int:
+        """So many slots lost to tasks that cannot be stopped, and the worker has to go."""
+        return (self.concurrency + 1) // 2
+
+
+async def run(process: Process, url: str, key: str, work: Work, limits: Limits) -> None:
+    """Do what arrives on the list `key`, until `process` is told to stop.
+
+    Exits with status 1, to be replaced, when too many threads cannot be stopped.
+    """
+    worker = Worker(url, key, work, limits, lambda: process.ready(f"taking from {key}"))
+    serving = asyncio.create_task(worker.serve())
+    told = asyncio.create_task(process.stopping.wait())
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    worn_out = not told.done()
+    told.cancel()
+    await worker.stop(serving)
+    if worn_out:
+        sys.exit(1)
+
+
+@dataclass(slots=True)
+class Running:
+    """A slot's task or thread, and its item."""
+
+    stop: Callable[[], object]
+    deadline: float
+    size: int
+    overdue: bool = False
+
+
+class Worker:
+    """What is in hand, by id: ready, running, then done or failed until Redis has confirmed."""
+
+    def __init__(
+        self, url: str, key: str, work: Work, limits: Limits, ready: Callable[[], None]
+    ) -> None:
+        self.limits = limits
+        self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
+        self.link = Link(url)
+        self.key = key
+        self.consumer = Consumer(key)
+        self.work = work
+        self.threaded = not inspect.iscoroutinefunction(work)
+        self.text = _takes_text(work)
+        self.announce = ready
+
+        self.ready: deque[tuple[int, bytes]] = deque()
+        self.running: dict[int, Running] = {}
+        self.done: list[int] = []
+        self.failed: dict[int, tuple[float, int, str]] = {}
+        self.giving: list[int] = []
+        self.histories: dict[int, History] = {}
+
+        self.joined = self.stopping = self.announced = False
+        self.hold = False  # what is in hand must end first: a suspect runs alone
+        self.dry = False  # the last request got less than it wanted
+        self.ahead = 0  # items to take beyond the free slots, so that none stays free
+        self.stepped = self.tended = self.started = 0.0
+        self.changed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        self.sweeper: asyncio.TimerHandle | None = None
+
+    # the life of a worker
+
+    async def serve(self) -> None:
+        """Work until stopped, or until too many slots are stuck."""
+        while not self.stopping:
+            await self._try(self._turn)
+            if sum(run.overdue for run in self.running.values()) >= self.limits.stuck:
+                logger.error("worker ends: too many tasks cannot be stopped")
+                break
+
+    async def stop(self, serving: asyncio.Task[None]) -> None:
+        """Take no more, finish what runs within the time allowed, give back the rest."""
+        # The flag as well: Python 3.11's wait_for, inside redis-py, can swallow a cancellation.
+        self.stopping = True
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        deadline = self.loop.time() + self.limits.drain_seconds
+        self._give_all_ready()
+        while self.joined and self.running and self.loop.time() < deadline:
+            await self._try(self._wind_down, deadline)
+        for run in self.running.values():
+            run.stop()
+            run.overdue = True  # its end is nobody's business any more
+        await asyncio.sleep(0)
+        last = max(deadline, self.loop.time() + 1.0)
+        while self.joined and self.loop.time() < last:
+            await self._try(self._leave, last)
+        if self.joined:
+            logger.warning("Redis away: what was in hand comes back when others find it")
+        await self.lane.close()
+
+    async def _try(self, step: Callable[[], Coroutine[Any, Any, None]], until: float = 0) -> None:
+        try:
+            async with asyncio.timeout_at(until or None):
+                await step()
+            self.link.worked()
+        except GoneError:
+            logger.warning("taken for dead: what was in hand is done by others")
+            self._start_afresh()
+        except (*ERRORS, TimeoutError) as error:
+            await self.lane.close()
+            pause = self.link.failed(error)
+            if until:
+                pause = min(pause, max(0.0, until - self.loop.time()))
+            await asyncio.sleep(pause)
+
+    def _start_afresh(self) -> None:
+        # Ids go on: what still runs ends under an id that means nothing to the new name.
+        self.consumer = Consumer(self.key, self.consumer.first)
+        self.joined = self.hold = False
+        self.ready.clear()
+        self.giving.clear()
+
+    async def _turn(self) -> None:
+        if not self.joined:
+            await self._ask(self.consumer.join())
+            self.joined = True
+            self.tended = 0.0
+            if not self.announced:
+                self.announced = True
+                self.announce()
+        if time.monotonic() - self.tended >= TEND:
+            await self._tend()
+        await self._give_if_late()
+        if self.dry:
+            self._start()
+        want = self._room()
+        trouble = None
+        if self.done or self.failed or (want and not (self.dry or self.hold)):
+            trouble = await self._step(want)
+        elif self.ready and len(self.running) < self.limits.concurrency:
+            self._start()
+            await asyncio.sleep(0)
+        elif want and not self.hold:
+            trouble = await self._step(want, wait=SHORT if self.running else self._until_tend())
+        else:
+            await self._change(self._until_tend())
+        self.changed.clear()
+        if trouble:
+            self._start()
+            raise trouble
+
+    async def _wind_down(self) -> None:
+        if time.monotonic() - self.tended >= TEND:
+            await self._tend()
+        if trouble := await self._step(0):
+            raise trouble
+        self._give_all_ready()
+        await self._give()
+        if not self.done and not self.failed:
+            await self._change(self._until_tend())
+        self.changed.clear()
+
+    async def _leave(self) -> None:
+        self._give_all_ready()
+        if trouble := await self._step(0):
+            raise trouble
+        with contextlib.suppress(GoneError):
+            await self._ask(self.consumer.leave())
+        self.joined = False
+
+    # requests
+
+    async def _ask(self, *requests: Request) -> list[Any]:
+        """Send all; raises the first refusal, after looking for a GONE."""
+        replies = await self.lane.ask(*requests)
+        refused = [reply for reply in replies if isinstance(reply, ResponseError)]
+        if any(str(error).startswith("GONE") for error in refused):
+            raise GoneError
+        if refused:
+            raise refused[0]
+        return replies
+
+    async def _step(self, want: int, wait: float = 0.0) -> ResponseError | None:
+        """Confirm what has ended, and take up to `want` items, after waiting for one.
+
+        Returns what was refused of the rest, if anything.
+        """
+        done, self.done = self.done, []
+        failed = list(self.failed.items())
+        requests = [self.consumer.fail(each, *fate) for each, fate in failed]
+        if wait:
+            requests.append(self.consumer.wait(wait))
+        requests.append(self.consumer.step(want, self._bytes_free(), done))
+        try:
+            await self.lane.send(*requests)
+            self._start()  # while Redis is at it
+            *others, reply = await self.lane.receive(len(requests))
+            if isinstance(reply, ResponseError):
+                raise GoneError if str(reply).startswith("GONE") else reply
+        except BaseException:
+            self.done = done + self.done
+            raise
+        for (each, _), answer in zip(failed, others, strict=False):
+            if not isinstance(answer, ResponseError):
+                del self.failed[each]
+        now = time.monotonic()
+        self.ahead = 2 * len(done) if now - self.stepped < SHORT else 0
+        self.stepped = now
+        first, items, histories = self.consumer.took(reply)
+        self.histories.update(histories)
+        self.ready.extend(enumerate(items, first))
+        self.hold = bool(reply[2])
+        self.dry = len(items) < want
+        return next((answer for answer in others if isinstance(answer, ResponseError)), None)
+
+    async def _tend(self) -> None:
+        """Look after the dead, and after own items that a roll-back of Redis brought back."""
+        dead: list[bytes] = []
+        while True:
+            known = [*self.running, *self.done, *self.failed, *self.giving]
+            known += [each for each, _ in self.ready]
+            (reply,) = await self._ask(self.consumer.tend(known, dead))
+            found, forgotten = self.consumer.tended(reply)
+            for each, item, history in forgotten:
+                self.histories[each] = history
+                self.ready.append((each, item))
+            if not found or dead:
+                break
+            dead = found
+            logger.info("took over from %d dead workers", len(dead))
+        self.tended = time.monotonic()
+
+    async def _give_if_late(self) -> None:
+        late = self.ready and time.monotonic() - self.started > PATIENCE
+        if late and len(self.running) >= self.limits.concurrency:
+            self._give_all_ready()
+        await self._give()
+
+    def _give_all_ready(self) -> None:
+        self.giving += [each for each, _ in self.ready]
+        self.ready.clear()
+
+    async def _give(self) -> None:
+        if self.giving:
+            await self._ask(self.consumer.give(self.giving))
+            self.giving.clear()
+
+    # when to ask for what
+
+    def _room(self) -> int:
+        in_hand = len(self.ready) + len(self.running)
+        if in_hand and self._bytes_free() <= 0:
+            return 0
+        return max(0, min(STEP, self.limits.concurrency + self.ahead - in_hand))
+
+    def _bytes_free(self) -> int:
+        held = sum(len(item) for _, item in self.ready)
+        return HAND_BYTES - held - sum(run.size for run in self.running.values())
+
+    def _until_tend(self) -> float:
+        return max(0.05, self.tended + TEND - time.monotonic())
+
+    async def _change(self, within: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self.changed.wait()
+
+    # tasks
+
+    def _start(self) -> None:
+        """Start what is ready while slots are free, for one spell."""
+        ready, running, done, loop = self.ready, self.running, self.done, self.loop
+        concurrency, text, work, threaded = (
+            self.limits.concurrency, self.text, self.work, self.threaded,
+        )  # fmt: skip
+        spawn, monotonic = _spawn, time.monotonic
+        now = monotonic()
+        end = now + SPELL
+        deadline = now + self.limits.job_timeout
+        self.started = now
+        while ready and len(running) < concurrency and monotonic() < end:
+            each, item = ready.popleft()
             try:
-                item = await redis.brpop(key, timeout=0.3)
-                link.worked()
-            except ERRORS as error:
-                await asyncio.sleep(link.failed(error))
+                argument = item.decode() if text else item
+            except UnicodeDecodeError:
+                self._fail(each, "the task takes str, and this is not UTF-8", final=True)
                 continue
-            if item:
-                await work(os.fsdecode(item[1]))
+            if threaded:
+                running[each] = Running(lambda: None, deadline, len(item))
+                threading.Thread(target=self._thread, args=(each, argument), daemon=True).start()
+                continue
+            task = spawn(loop, work(argument))
+            if task.done() and not task.cancelled() and not task.exception():
+                done.append(each)
+            else:
+                running[each] = Running(task.cancel, deadline, len(item))
+                task.add_done_callback(partial(self._task_ended, each))
+        if running and self.sweeper is None:
+            self._sweep()
+
+    def _thread(self, each: int, argument: str | bytes) -> None:
+        error: BaseException | None = None
+        try:
+            self.work(argument)
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            self.loop.call_soon_threadsafe(self._ended, each, error)
+
+    def _task_ended(self, each: int, task: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._ended(each, error)
+
+    def _ended(self, each: int, error: BaseException | None) -> None:
+        run = self.running.pop(each)
+        if not run.overdue:
+            if error is None:
+                self.done.append(each)
+                self.histories.pop(each, None)
+            else:
+                self._fail(each, f"{type(error).__name__}: {error}", error)
+        self.changed.set()
+        if self.ready:
+            self._start()
+
+    def _fail(
+        self, each: int, why: str, error: BaseException | None = None, final: bool = False
+    ) -> None:
+        failures = self.histories.pop(each, FRESH).failures + 1
+        attempts = 1 if final else self.limits.max_attempts
+        most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
+        delay = random.uniform(0, most)  # noqa: S311 no secret: it spreads retries
+        fate = "given up" if failures >= attempts else f"again in {delay:.1f} s"
+        logger.warning("item failed, %s (%d of %d): %s", fate, failures, attempts, why,
+                       exc_info=error)  # fmt: skip
+        self.failed[each] = (delay, attempts, why[:1000])
+
+    def _sweep(self) -> None:
+        """Charge what has run too long; come back when the next may have."""
+        now = time.monotonic()
+        self.sweeper = None
+        for each, run in self.running.items():
+            if run.overdue:
+                continue
+            if run.deadline > now:
+                self.sweeper = self.loop.call_later(run.deadline - now, self._sweep)
+                break
+            run.overdue = True
+            self._fail(each, f"ran longer than JOB_TIMEOUT, {self.limits.job_timeout:g} s")
+            run.stop()
+            self.changed.set()
+
+
+def _takes_text(work: Work) -> bool:
+    """Whether the type hint of the task's only argument says str rather than bytes.
+
+    Raises TypeError if it says neither.
+    """
+    parameters = list(inspect.signature(work).parameters)
+    hint = typing.get_type_hints(work).get(parameters[0]) if parameters else None
+    if len(parameters) != 1 or hint not in (str, bytes):
+        raise TypeError("the task must take one argument with the type hint str or bytes")
+    return hint is str
+
+
+if sys.version_info >= (3, 12):
+
+    def _spawn(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        # It has run up to its first wait when this returns: most have ended then.
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _spawn(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        return loop.create_task(coroutine)

@@ -1,0 +1,183 @@
+"""The worker's side of the queue's protocol: requests to queue.lua, and what their replies say.
+
+The promises are in docs/guarantees.md; tests/queue/model.py explores the protocol.
+"""
+
+import hashlib
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+Request = tuple[str | bytes | int, ...]
+
+SOURCE = (Path(__file__).with_name("queue.lua")).read_bytes()
+SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
+
+LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given to others
+TEND = 1.0  # seconds between two looks at the other consumers
+GAP = 2.5  # a longer silence of Redis than this is Redis's own, and no consumer's fault
+REST = 1.0  # seconds a death that an item which may have killed its workers rests
+_RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
+
+
+class GoneError(Exception):
+    """This consumer is not registered: what it had in hand was given to others."""
+
+
+def keys(key: str) -> list[str]:
+    """All keys of the queue `key`, in the order that queue.lua wants them; all in one slot.
+
+    Raises ValueError for a key that Redis Cluster could not keep together with the others.
+    """
+    tag = key.partition("{")[2].partition("}")
+    if tag[0] and tag[1]:
+        prefix = key
+    elif "}" in key:
+        raise ValueError(f"{key!r} has braces, but no hash tag: use a name without braces")
+    else:
+        prefix = f"{{{key}}}"
+    others = ("next", "workers", "retry", "suspects", "alone", "dead", "ticks")
+    return [key, *(f"{prefix}:{name}" for name in others)]
+
+
+def hands(key: str) -> str:
+    """What the keys of all consumers' hands begin with; the rest is the consumer's name."""
+    return keys(key)[1].removesuffix("next") + "hand:"
+
+
+def ranges(ids: Iterable[int]) -> list[int]:
+    """`ids` as lo, hi, lo, hi, …"""
+    pairs: list[int] = []
+    for each in sorted(ids):
+        if pairs and pairs[-1] == each - 1 and each - pairs[-2] < _RANGE:
+            pairs[-1] = each
+        else:
+            pairs += (each, each)
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What has befallen an item so far."""
+
+    deaths: int
+    failures: int
+
+
+FRESH = History(0, 0)
+
+
+class Consumer:
+    """One worker's name, and the ids that it gives to what it takes.
+
+    Each method that returns a Request may be called, and the request sent, any number of times.
+    """
+
+    def __init__(self, key: str, first: int = 1) -> None:
+        self.name = f"{PLACE}/{_birth(os.getpid())}/{secrets.token_hex(4)}"
+        self.first = first
+        self._keys = keys(key)
+        self._hands = hands(key)
+        self._last = self._since = 0
+
+    def _request(self, *arguments: str | bytes | int) -> Request:
+        kind, *rest = arguments
+        count = len(self._keys)
+        return ("EVALSHA", SHA, count, *self._keys, kind, self._hands, self.name, *rest)
+
+    def join(self) -> Request:
+        return self._request("join")
+
+    def wait(self, seconds: float) -> Request:
+        """Wait for an item to arrive and put it where the STEP that follows looks first."""
+        return ("BLMOVE", *self._keys[:2], "RIGHT", "LEFT", f"{seconds:.3f}")
+
+    def step(self, want: int, size: int, done: Iterable[int]) -> Request:
+        return self._request("step", self.first, want, size, *ranges(done))
+
+    def took(
+        self, reply: tuple[list[bytes], list[int], int]
+    ) -> tuple[int, list[bytes], dict[int, History]]:
+        """Of a STEP's reply: the first new id, its item and those of the ids that follow, and
+        the history of those that have one."""
+        items, notes, _ = reply
+        first = self.first
+        self.first += len(items)
+        histories = {
+            first + notes[i] - 1: History(notes[i + 1], notes[i + 2])
+            for i in range(0, len(notes), 3)
+        }
+        return first, items, histories
+
+    def fail(self, each: int, delay: float, attempts: int, why: str) -> Request:
+        return self._request("fail", each, round(delay * 1000), attempts, why)
+
+    def give(self, ids: Iterable[int]) -> Request:
+        return self._request("give", *ranges(ids))
+
+    def leave(self) -> Request:
+        return self._request("leave")
+
+    def tend(self, known: Iterable[int], dead: list[bytes]) -> Request:
+        times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST)]
+        now = (self._last, self._since)
+        return self._request("tend", self.first, *now, *times, len(dead), *dead, *ranges(known))
+
+    def tended(
+        self, reply: tuple[int, int, list[bytes], list[int | bytes]]
+    ) -> tuple[list[bytes], list[tuple[int, bytes, History]]]:
+        """Of a TEND's reply: consumers that are dead for sure, and own items forgotten."""
+        self._last, self._since, names, values = reply
+        forgotten = []
+        for each, value in zip(values[::2], values[1::2], strict=True):
+            assert isinstance(each, int)
+            assert isinstance(value, bytes)
+            deaths, failures, item = value.split(b" ", 2)
+            forgotten.append((each, item, History(int(deaths), int(failures))))
+        return [name for name in names if is_dead(name)], forgotten
+
+
+# Names are "host/boot-namespace/pid/birth/random". Who shares the first two can look at whether
+# the process still lives.
+
+
+def _place() -> str:
+    host = "".join(c for c in socket.gethostname() if c.isalnum() or c in "-._") or "host"
+    if sys.platform != "linux":
+        return f"{host}/unknown"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    return f"{host}/{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+
+
+PLACE = _place()
+
+
+def _birth(pid: int) -> str:
+    """`pid/start time`, which no other process of this boot has; "" for none that lives."""
+    if sys.platform != "linux":
+        return f"{pid}/0"
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in b"ZX" else f"{pid}/{int(fields[19])}"
+
+
+def is_dead(name: bytes) -> bool:
+    """Whether the consumer `name` is a process of this place that lives no more."""
+    host, place, pid, start, *_ = [*name.decode(errors="replace").split("/"), "", "", ""]
+    if f"{host}/{place}" != PLACE or sys.platform != "linux" or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    # /proc may hide the processes of other users: then only the lease tells.
+    hidden = not Path(f"/proc/{pid}").exists()
+    return not hidden and _birth(int(pid)) != f"{pid}/{start}"
