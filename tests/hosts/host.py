@@ -1,0 +1,104 @@
+"""A host of the network: its own supervisord on the shipped configuration."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..launchers import SCRIPTS
+from ..layout import ROOT
+from ..waiting import eventually
+from .network import Network, address
+
+T = TypeVar("T")
+
+# As tasks.py, but it takes a while, and tells of the beginning too.
+SLOW = """\
+import asyncio, logging
+import example, example.tasks
+
+async def work(item: str) -> None:
+    logging.info("BEGUN: %s", item)
+    await asyncio.sleep(float({seconds}))
+    logging.info("WORKING: %s", item)
+
+example.tasks.work = work
+example.start_worker()
+"""
+
+
+class Host:
+    """Programs are named as supervisorctl does: beat, app:app_00, worker:worker_00."""
+
+    def __init__(self, network: Network, folder: Path, redis_url: str, **environ: str) -> None:
+        self.network = network
+        self.number = network.add_host()
+        self.address = address(self.number)
+        self.folder = folder
+        self.environ = {
+            "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "REDIS_URL": redis_url,
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **environ,
+        }
+        (folder / "var").mkdir(parents=True)
+        (folder / "supervisord.d").mkdir()
+        shutil.copy(ROOT / "supervisord.conf", folder)
+        self.override("address", "[fcgi-program:app]\nsocket = tcp://0.0.0.0:5000\n")
+
+    def override(self, name: str, text: str) -> None:
+        """Add a drop-in before start."""
+        (self.folder / "supervisord.d" / f"{name}.conf").write_text(text)
+
+    def work_slowly(self, seconds: float) -> None:
+        """From the next start an item takes so long, and its beginning is told."""
+        (self.folder / "slow.py").write_text(SLOW.format(seconds=seconds))
+        self.override("slow", f"[program:worker]\ncommand = {SCRIPTS}/python slow.py\n")
+
+    def start(self) -> None:
+        supervisord = [str(SCRIPTS / "supervisord"), "-c", f"{self.folder}/supervisord.conf"]
+        command = self.network.on_host(self.number, *supervisord)
+        self.process = self.network.start(command, self.folder, self.environ)
+
+    def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [SCRIPTS / "supervisorctl", *words],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def ready(self) -> None:
+        """Wait until every program has said that it is ready."""
+        self.eventually(lambda: self.ctl("ready").returncode == 0)
+
+    def stop(self) -> int:
+        """TERM to supervisord; returns its exit status."""
+        self.ctl("shutdown")
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """Take its power: nobody says goodbye."""
+        self.network.cut(self.number)
+        self.process.kill()
+        self.process.wait()
+
+    def cut(self) -> None:
+        self.network.cut(self.number)
+
+    def mend(self) -> None:
+        self.network.mend(self.number)
+
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text(errors="replace")
+
+    def eventually(self, check: Callable[[], T], within: float = 15.0) -> T:
+        return eventually(check, within, self.report)
+
+    def report(self) -> str:
+        lines = self.stdout().splitlines()[-30:]
+        return "\n".join([f"--- host{self.number}", self.ctl("status").stdout, *lines])
