@@ -74,7 +74,7 @@ class Host:
 
     def ready(self) -> None:
         """Wait until every program has said that it is ready."""
-        self.eventually(lambda: self.ctl("ready").returncode == 0)
+        self.eventually(lambda: self.ctl("ready").returncode == 0, within=40)
 
     def stop(self) -> int:
         """TERM to supervisord; returns its exit status."""
