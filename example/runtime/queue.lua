@@ -109,8 +109,10 @@ request.step = function()
   if first < last then
     for id = first, last - 1 do
       local value = redis.call('HGET', hand, id)
-      local deaths, failures, item = split(value)
-      add(value, item, deaths, failures)
+      if value then -- else I am a late repeat, whose reply nobody reads
+        local deaths, failures, item = split(value)
+        add(value, item, deaths, failures)
+      end
     end
     return { items, history, 0 }
   end

@@ -6,7 +6,7 @@ import pytest
 
 from .model import MUTANTS, explore
 
-HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "1500"))
+HISTORIES = 50 * int(os.environ.get("QUEUE_HISTORIES", "40"))
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -1,0 +1,176 @@
+"""The model's random histories, with queue.lua on a real server in the place of its server."""
+
+import os
+from collections import UserDict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from example.runtime.queue import SHA, SOURCE, hands, keys, ranges
+
+from ..server import Server as RealServer
+from .model import MAX_ATTEMPTS, Hand, History, Item, Reply, Request, Wrong
+
+KEY = "TESTING"
+HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
+KINDS = ("inbox", "next", "workers", "retry", "suspects", "alone", "dead", "ticks")
+NAME = dict(zip(KINDS, keys(KEY), strict=True))
+
+
+def packed(number: int) -> bytes:
+    return b"%d \0\xff\n" % number
+
+
+def unpacked(value: bytes) -> int:
+    assert value.endswith(b" \0\xff\n")
+    return int(value.split()[0])
+
+
+def parsed(value: bytes) -> Item:
+    deaths, failures, item = value.split(b" ", 2)
+    return Item(unpacked(item), int(deaths), int(failures))
+
+
+class Inbox:
+    """One of the two lists, as the model sees it: the next item is at the end."""
+
+    def __init__(self, client: Any, key: str) -> None:
+        self.client, self.key = client, key
+
+    def __iter__(self) -> Iterator[Item]:
+        return (Item(unpacked(each)) for each in reversed(self.client.lrange(self.key, 0, -1)))
+
+    def __bool__(self) -> bool:
+        return bool(self.client.exists(self.key))
+
+    def insert(self, index: int, item: Item) -> None:
+        assert index == 0
+        self.client.lpush(self.key, packed(item.number))
+
+    def pop(self) -> Item:
+        return Item(unpacked(self.client.rpop(self.key)))
+
+
+class Scripts:
+    """`model.Server`, done by queue.lua."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.inbox = Inbox(client, NAME["inbox"])
+        self.next = Inbox(client, NAME["next"])
+
+    def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
+        try:
+            return self._handle(request, list(reapable))
+        except ResponseError as error:
+            if str(error).startswith("GONE"):
+                return None
+            raise
+
+    def _handle(self, request: Request, reapable: list[str]) -> Reply:
+        def call(*arguments: Any) -> Any:
+            prefix = (request.kind, hands(KEY), request.name)
+            return self.client.evalsha(SHA, len(NAME), *NAME.values(), *prefix, *arguments)
+
+        match request.kind:
+            case "step":
+                size = 1 << 20
+                first = request.first
+                items, notes, _ = call(first, request.want, size, *ranges(request.ids))
+                histories = {notes[i]: notes[i + 1 : i + 3] for i in range(0, len(notes), 3)}
+                return [
+                    (first + i, Item(unpacked(item), *histories.get(i + 1, (0, 0))))
+                    for i, item in enumerate(items)
+                ]
+            case "fail":
+                call(*request.ids, 0, MAX_ATTEMPTS, "because")
+            case "give":
+                call(*ranges(request.ids))
+            case "tend":
+                # Half of them known to be dead, half not heard of for too long.
+                dead, lapsed = reapable[::2], reapable[1::2]
+                for name in lapsed:
+                    self.client.zadd(NAME["workers"], {name: 1}, xx=True)
+                seconds, _ = self.client.time()
+                times = (seconds * 1000, 1, 60_000, 10_000, 0)
+                known = ranges(request.ids)
+                *_, values = call(request.first, *times, len(dead), *dead, *known)
+                return list(zip(values[::2], map(parsed, values[1::2]), strict=True))
+            case _:
+                call()
+        return []
+
+    # what the model looks at
+
+    @property
+    def workers(self) -> set[str]:
+        return {name.decode() for name in self.client.zrange(NAME["workers"], 0, -1)}
+
+    @property
+    def hands(self) -> "UserDict[str, Hand]":
+        found = UserDict[str, Hand]()
+        for key in self.client.keys(f"{{{KEY}}}:hand:*"):
+            values = self.client.hgetall(key)
+            held = {int(each): parsed(value) for each, value in values.items() if each != b"n"}
+            found[key.decode().removeprefix(hands(KEY))] = Hand(held)
+        return found
+
+    @property
+    def dead(self) -> list[Item]:
+        return [
+            Item(unpacked(entry[b"item"]), int(entry[b"deaths"]), int(entry[b"failures"]))
+            for _, entry in self.client.xrange(NAME["dead"])
+        ]
+
+    def everything(self) -> list[Item]:
+        held = [item for hand in self.hands.values() for item in hand.items.values()]
+        waiting = [
+            parsed(member.split(b" ", 1)[1])
+            for kind in ("retry", "suspects")
+            for member in self.client.zrange(NAME[kind], 0, -1)
+        ]
+        return [*held, *waiting, *self.inbox, *self.next]
+
+    def __deepcopy__(self, _: object) -> "Snapshot":
+        return Snapshot({key: self.client.dump(key) for key in self.client.scan_iter()})
+
+
+class Snapshot:
+    """An older state of the server."""
+
+    def __init__(self, keys: dict[bytes, bytes]) -> None:
+        self.keys = keys
+
+
+class RealHistory(History):
+    def __init__(self, seed: int, client: Any) -> None:
+        super().__init__(seed)
+        client.flushall()
+        self.server: Any = Scripts(client)
+
+    def roll_back(self) -> None:
+        scripts = self.server
+        super().roll_back()
+        snapshot, self.server = self.server, scripts
+        scripts.client.flushall()
+        for key, value in snapshot.keys.items():
+            scripts.client.restore(key, 0, value)
+
+    def judge(self) -> None:
+        if self.dice.random() < 0.1:
+            super().judge()
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_the_real_scripts_keep_the_promise(redis: RealServer, part: int) -> None:
+    """As in test_model.py: nothing is lost, stuck, or done twice without excuse."""
+    client = redis.client
+    client.script_load(SOURCE)
+    for seed in range(part, HISTORIES, 2):
+        history = RealHistory(seed, client)
+        try:
+            history.play(200)
+        except Wrong as wrong:
+            raise AssertionError(f"history {seed}: {wrong}") from wrong
