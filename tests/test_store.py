@@ -115,7 +115,14 @@ def test_a_server_that_refuses_us_is_left_alone_too(run: Run, folder: Path) -> N
         assert run(secured.url).wait(10) == 0
 
 
-@pytest.mark.parametrize("url", ["redis://user:hunter2@192.0.2.1:6379", "rediss://localhost"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@192.0.2.1:6379",
+        "rediss://localhost",
+        "redis+sentinel://:hunter2@192.0.2.1:26379,192.0.2.2:26379/main",
+    ],
+)
 def test_an_external_url_starts_nothing(run: Run, url: str) -> None:
     server = run(url)
     assert server.wait(10) == 0

@@ -2,10 +2,9 @@
 
 import asyncio
 
-from redis.asyncio import Redis
 from starlette.responses import PlainTextResponse
 
-from .link import ERRORS
+from .link import ERRORS, connect, locate
 
 READY_SECONDS = 1.0
 
@@ -15,10 +14,10 @@ def live() -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
-async def ready(redis: Redis) -> PlainTextResponse:
-    """200 if Redis answers within READY_SECONDS, else 503."""
+async def ready(url: str, key: str) -> PlainTextResponse:
+    """200 if the Redis in charge of `key` answers within READY_SECONDS, else 503."""
     try:
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(READY_SECONDS), connect(await locate(url, key)) as redis:
             await redis.ping()
     except (*ERRORS, TimeoutError):
         return PlainTextResponse("Redis does not answer", status_code=503)

@@ -94,8 +94,8 @@ async def _master(sentinel: SplitResult, service: str) -> str:
         found = await redis.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", service)  # type: ignore[no-untyped-call]
     if not found:
         raise NoConnectionError(f"the sentinels know no service {service!r}")
-    host, port = (part.decode() for part in found)
-    return _address(host, port)
+    host, port = found
+    return _address(host.decode(), port)
 
 
 async def _owner(node: SplitResult, key: str) -> str:

@@ -25,10 +25,11 @@ def become(url: str, directory: str) -> None:
     """
     die_with_parent()
     parts = urlsplit(url)
-    host, port = parts.hostname or "localhost", parts.port or 6379
+    host = parts.hostname or "localhost"
     if parts.scheme != "redis" or not _is_loopback(host):
         logger.info("redis not started: REDIS_URL is elsewhere: %s", redacted(url))
         return
+    port = parts.port or 6379
     if _is_served(host, port):
         logger.info("redis not started: already served at %s", redacted(url))
         return
