@@ -66,8 +66,10 @@ class Server:
         eventually(self.answers, report=(self.folder / "server.log").read_text)
 
     def answers(self) -> bool:
+        """Whether it is this very server that answers, and not somebody else on its port."""
+        assert self.process
         with contextlib.suppress(redis.ConnectionError):
-            return bool(self.client.ping())
+            return bool(self.client.info("server")["process_id"] == self.process.pid)
         return False
 
     def signal(self, number: int) -> None:

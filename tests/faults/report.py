@@ -1,0 +1,262 @@
+"""The table for people: in the terminal, as docs/faults.md, and as docs/faults.svg."""
+
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from importlib.metadata import version
+
+from ..server import server_program
+from .columns import COLUMNS, Column
+from .scene import Seen
+from .table import Fault
+
+Cell = Seen | str
+"""What was seen, or why nothing was."""
+Cells = Mapping[tuple[str, str], Cell]
+"""(fault, column) -> cell."""
+
+HELD, BACK, NOT, SKIPPED = "held", "back", "not", "skipped"
+LEGEND = {
+    HELD: "nobody noticed, or the right end",
+    BACK: "back by itself, with traces",
+    NOT: "needs a person",
+    SKIPPED: "not to be had on that machine",
+}
+COLOURS = {HELD: "#1b7f5c", BACK: "#e0a526", NOT: "#b3362c", SKIPPED: "#9a9a9a"}
+INK = {HELD: "#fff", BACK: "#222", NOT: "#fff", SKIPPED: "#fff"}
+
+
+def verdict(fault: Fault, cell: Cell) -> str:
+    """The cell's kind: one of LEGEND."""
+    if isinstance(cell, str):
+        return SKIPPED
+    traces = cell.failed or cell.lost or cell.doubled or cell.missed or cell.ticks_doubled
+    if fault.ends or fault.should_end:
+        right = fault.promise.status
+        if cell.status is None or cell.orphans or (right == 0) != (cell.status == 0):
+            return NOT
+        return BACK if cell.lost or cell.doubled else HELD
+    if cell.seconds is None or cell.orphans:
+        return NOT
+    return BACK if traces else HELD
+
+
+def text(fault: Fault, cell: Cell) -> str:
+    """The cell in words: only what is not zero."""
+    if isinstance(cell, str):
+        return f"skipped: {cell}"
+    counted = {
+        "failed": cell.failed if cell.seconds is not None or "app" not in away(cell) else 0,
+        "lost": cell.lost,
+        "doubled": cell.doubled,
+        "ticks missed": cell.missed if cell.seconds is not None else 0,
+        "ticks doubled": cell.ticks_doubled,
+        "orphans": cell.orphans,
+    }
+    return ", ".join(
+        [outcome(fault, cell), *(f"{count} {name}" for name, count in counted.items() if count)]
+    )
+
+
+def outcome(fault: Fault, cell: Seen) -> str:
+    """What came of it, and how soon."""
+    if fault.ends or fault.should_end:
+        if cell.status is None:
+            return "does not end" if fault.ends else "never, and runs on"
+        return f"ended after {cell.seconds:.1f} s with {cell.status}"
+    if cell.status is not None:
+        return f"never: ended with {cell.status}"
+    if cell.seconds is None:
+        gone = away(cell) or f"{cell.fewer} process fewer"
+        return f"never: {gone}"
+    return f"{cell.seconds:.1f} s"
+
+
+def away(cell: Seen) -> str:
+    """The programs that did not work in the end."""
+    return ", ".join(sorted({who.split(" ")[0] for who in cell.away}))
+
+
+def machine() -> list[str]:
+    """On what all this was measured: the kind of machine, and versions."""
+    server = subprocess.run([server_program(), "--version"], capture_output=True, text=True)
+    name, *words = server.stdout.split()
+    number = next(word.removeprefix("v=") for word in words if word.startswith("v="))
+    packages = ("supervisor", "uvicorn", "uvloop", "redis", "starlette")
+    return [
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        f"Python {platform.python_version()}",
+        *(f"{package} {version(package)}" for package in packages),
+        f"{name} server {number}",
+    ]
+
+
+def totals(faults: Sequence[Fault], column: Column, cells: Cells) -> Counter[str]:
+    return Counter(verdict(fault, cells[fault.name, column.name]) for fault in faults)
+
+
+MARKDOWN = """\
+# Faults, measured
+
+What a user sees when something goes wrong, of the same three programs under four launchers:
+
+- **{0}**: the article's own single file, and its `main.py` of three `Process`es and `join()`;
+- **{1}**: this package under a `multiprocessing` parent;
+- **{2}**: this package under our `supervisord.conf` with everything of our own taken out of it;
+- **{3}**: this package under `supervisord.conf` as it is shipped.
+
+![The chart of the table below](faults.svg)
+
+{summary}
+
+Made by `scripts/faults` on {when}: {machine}. {jobs} cells ran at a time, so read seconds as
+"about".
+
+## How to read it
+
+Each cell is one real run: a launcher, a Redis with its append-only file on, and a light load. One
+client opens a connection for each request, two keep theirs; each asks every {pause} s and gives
+up after {timeout:.0f} s. Numbered items are pushed at the same rate; an item takes 50 ms of work,
+and faults of the worker strike while it has one of a second in hand. Then the fault strikes.
+
+A cell says after how many seconds everything worked again, counted from the fault, or from its
+end if it has one ("for 3 s"), and names only what is not zero:
+
+- *failed*: requests without their answer;
+- *lost*: items that Redis had confirmed, never worked, and in Redis no more;
+- *doubled*: items worked more than once;
+- *ticks missed*, *ticks doubled*: seconds without their push, or with two;
+- *orphans*: processes that live a second after their launcher has gone;
+- *never*: not all works again by itself within {patience:.0f} to {longest:.0f} s, and what does
+  not. Where a program is away, its failures are as many as one cares to wait for: not counted.
+
+Where the fault means the launcher to end, or nothing but a person can help, the cell says when it
+ended, and with which exit status.
+
+The article's column is measured kindly: its client library retries more than the one it had, and
+its output is not buffered. "Stock" runs our programs too, with their queue and their clean stop.
+
+| fault | {header} |
+|---|{rules}|
+{rows}
+
+The promise for each cell of the last column is in `tests/faults/table.py`; `scripts/faults`
+fails if one is broken. A part of them runs with the tests.
+"""
+
+
+def markdown(faults: Sequence[Fault], cells: Cells, when: datetime, jobs: int) -> str:
+    """docs/faults.md."""
+    from .load import PAUSE, TIMEOUT
+
+    signs = {HELD: "🟢", BACK: "🟡", NOT: "🔴", SKIPPED: "⚪"}
+    rows = []
+    for fault in faults:
+        row = [fault.name]
+        for column in COLUMNS:
+            cell = cells[fault.name, column.name]
+            row.append(f"{signs[verdict(fault, cell)]} {text(fault, cell)}")
+        rows.append("| " + " | ".join(row) + " |")
+    summary = ["| of {} faults | {} |".format(len(faults), " | ".join(c.title for c in COLUMNS))]
+    summary.append("|---|" + "---|" * len(COLUMNS))
+    counts = {column.name: totals(faults, column, cells) for column in COLUMNS}
+    for kind, meaning in LEGEND.items():
+        numbers = [counts[column.name][kind] for column in COLUMNS]
+        if any(numbers):
+            line = " | ".join(map(str, numbers))
+            summary.append(f"| {signs[kind]} {meaning} | {line} |")
+    return MARKDOWN.format(
+        *(column.title for column in COLUMNS),
+        summary="\n".join(summary),
+        when=f"{when:%Y-%m-%d}",
+        machine=", ".join(machine()),
+        jobs=jobs,
+        pause=PAUSE,
+        timeout=TIMEOUT,
+        patience=min(fault.patience for fault in faults),
+        longest=max(fault.patience for fault in faults),
+        header=" | ".join(column.title for column in COLUMNS),
+        rules="|".join(["---"] * len(COLUMNS)),
+        rows="\n".join(rows),
+    )
+
+
+def svg(faults: Sequence[Fault], cells: Cells, when: datetime) -> str:
+    """docs/faults.svg: a row for each fault, a column for each launcher."""
+    left, width, height, top = 290, 168, 22, 70
+    total = left + width * len(COLUMNS) + 10
+    bottom = top + height * len(faults)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {bottom + 84}"'
+        f' width="{total}" font-family="sans-serif" font-size="12" role="img">',
+        "<title>What came of each fault, by launcher</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        _text(12, 26, "What came of each fault: seconds until all worked again", size=16),
+        _text(12, 46, f"measured by scripts/faults on {when:%Y-%m-%d}", colour="#666"),
+    ]
+    for index, column in enumerate(COLUMNS):
+        x = left + width * index
+        parts.append(_text(x + width / 2, top - 8, column.title, anchor="middle", weight="bold"))
+        for row, fault in enumerate(faults):
+            cell = cells[fault.name, column.name]
+            kind = verdict(fault, cell)
+            y = top + height * row
+            parts.append(_box(x, y, width - 2, height - 2, COLOURS[kind], text(fault, cell)))
+            words = _brief(fault, cell)
+            parts.append(_text(x + width / 2, y + 15, words, INK[kind], anchor="middle", size=11))
+        # Below the column its sum, as one bar.
+        at: float = x
+        for kind, count in sorted(totals(faults, column, cells).items()):
+            part = (width - 2) * count / len(faults)
+            parts.append(_box(at, bottom + 12, part, 22, COLOURS[kind], LEGEND[kind]))
+            parts.append(_text(at + part / 2, bottom + 28, str(count), INK[kind], anchor="middle"))
+            at += part
+    for row, fault in enumerate(faults):
+        parts.append(_text(left - 8, top + height * row + 15, fault.name, anchor="end"))
+    parts.append(_text(left - 8, bottom + 28, f"of {len(faults)} faults", anchor="end"))
+    at = left
+    for kind, meaning in LEGEND.items():
+        if any(totals(faults, column, cells)[kind] for column in COLUMNS):
+            parts.append(_box(at, bottom + 54, 12, 12, COLOURS[kind], meaning))
+            parts.append(_text(at + 18, bottom + 64, meaning))
+            at += 40 + 6.4 * len(meaning)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _brief(fault: Fault, cell: Cell) -> str:
+    if isinstance(cell, str):
+        return "skipped"
+    words = outcome(fault, cell)
+    for long, short in {
+        "ended after ": "ended, ",
+        "never, and runs on": "runs on, half dead",
+    }.items():
+        words = words.replace(long, short)
+    extra = [("orphans", cell.orphans), ("lost", cell.lost)]
+    return ", ".join([words, *(f"{count} {name}" for name, count in extra if count)])[:30]
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str, title: str) -> str:
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2"'
+        f' fill="{colour}"><title>{escape(title)}</title></rect>'
+    )
+
+
+def _text(
+    x: float,
+    y: float,
+    words: str,
+    colour: str = "#222",
+    anchor: str = "start",
+    size: int = 12,
+    weight: str = "normal",
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}"'
+        f' font-size="{size}" font-weight="{weight}">{escape(words)}</text>'
+    )
