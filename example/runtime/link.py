@@ -91,25 +91,26 @@ async def locate(url: str, key: str) -> str:
 async def _master(sentinel: SplitResult, service: str) -> str:
     default = sentinel if sentinel.port else sentinel._replace(netloc=f"{sentinel.netloc}:26379")
     async with connect(urlunsplit(default), timeout=1.0) as redis:
-        found = await redis.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", service)  # type: ignore[no-untyped-call]
+        question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        found = await redis.execute_command(*question)  # type: ignore[no-untyped-call]
     if not found:
         raise NoConnectionError(f"the sentinels know no service {service!r}")
     host, port = found
-    return _address(host.decode(), port)
+    return _address(host.decode(), int(port))
 
 
 async def _owner(node: SplitResult, key: str) -> str:
     async with connect(urlunsplit(node), timeout=1.0) as redis:
-        slots = await redis.execute_command("CLUSTER SLOTS")  # type: ignore[no-untyped-call]
+        shares = await redis.execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
     slot = key_slot(key.encode())
-    for (first, last), owner in slots.items():
+    for first, last, (host, port, *_), *_ in shares:
         if first <= slot <= last:
-            host, port = owner["primary"][:2]
-            return _address(host or node.hostname or "localhost", port)
+            # A node that does not know its own address yet leaves it empty.
+            return _address((host or b"").decode() or node.hostname or "localhost", port)
     raise NoConnectionError(f"no cluster node has slot {slot}")
 
 
-def _address(host: str, port: str | int) -> str:
+def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import os
 import random
 import sys
 import threading
@@ -28,6 +29,7 @@ Work = Callable[[Any], Any]
 STEP = 256  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
 SHORT = 0.1  # seconds between two requests: only tasks shorter than this are taken ahead
+GRACE = 1.0  # seconds a task has to end once it was told to
 PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
 SPELL = 0.02  # seconds of starting tasks without a look at anything else
 BACKOFF, BACKOFF_MOST = 1.0, 600.0  # seconds until the first retry at most, and any
@@ -60,6 +62,11 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     worn_out = not told.done()
     told.cancel()
     await worker.stop(serving)
+    if worker.running:
+        # What cannot be stopped would keep the interpreter from ending, too.
+        logger.warning("worker ends with %d tasks that cannot be stopped", len(worker.running))
+        logging.shutdown()
+        os._exit(int(worn_out))
     if worn_out:
         sys.exit(1)
 
@@ -112,7 +119,9 @@ class Worker:
         """Work until stopped, or until too many slots are stuck."""
         while not self.stopping:
             await self._try(self._turn)
-            if sum(run.overdue for run in self.running.values()) >= self.limits.stuck:
+            long_ago = time.monotonic() - GRACE
+            stuck = sum(run.overdue and run.deadline < long_ago for run in self.running.values())
+            if stuck >= self.limits.stuck:
                 logger.error("worker ends: too many tasks cannot be stopped")
                 break
 
@@ -130,7 +139,7 @@ class Worker:
         for run in self.running.values():
             run.stop()
             run.overdue = True  # its end is nobody's business any more
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.05 if self.running else 0)
         last = max(deadline, self.loop.time() + 1.0)
         while self.joined and self.loop.time() < last:
             await self._try(self._leave, last)
@@ -267,6 +276,7 @@ class Worker:
             if not found or dead:
                 break
             dead = found
+            self.dry = False
             logger.info("took over from %d dead workers", len(dead))
         self.tended = time.monotonic()
 

@@ -164,9 +164,9 @@ class RealHistory(History):
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_the_real_scripts_keep_the_promise(redis: RealServer, part: int) -> None:
+def test_the_real_scripts_keep_the_promise(each_redis: RealServer, part: int) -> None:
     """As in test_model.py: nothing is lost, stuck, or done twice without excuse."""
-    client = redis.client
+    client = each_redis.client
     client.script_load(SOURCE)
     for seed in range(part, HISTORIES, 2):
         history = RealHistory(seed, client)

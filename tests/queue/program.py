@@ -1,0 +1,79 @@
+"""A worker process as the tests need it: `python -m tests.queue.program OPTIONS-AS-JSON`.
+
+An item says what is done with it, word by word: "nap 0.5 fail" sleeps, then raises. Words that
+it does not know are just names. What happens is told in a ledger, one line each, which survives
+kill -9: "start pid time item" or "end pid time item".
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from example.runtime import log, process, queue, worker
+
+OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
+LEDGER = os.open(OPTIONS["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def tell(what: str, item: bytes | str) -> None:
+    shown = item if isinstance(item, str) else item[:50].decode(errors="backslashreplace")
+    os.write(LEDGER, f"{what} {os.getpid()} {time.monotonic()} {shown!r}\n".encode())
+
+
+def act(words: list[str]) -> None:
+    if "die" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "fail" in words:
+        raise ValueError("told to fail")
+
+
+async def take_bytes(item: bytes) -> None:
+    tell("start", item)
+    words = item[:50].decode(errors="replace").split()
+    if words[:1] == ["nap"]:
+        await asyncio.sleep(float(words[1]))
+    if words[:1] == ["deaf"]:  # will not be stopped
+        end = time.monotonic() + float(words[1])
+        while (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left)
+    act(words)
+    tell("end", item)
+
+
+async def take_text(item: str) -> None:
+    await take_bytes(item.encode())
+
+
+def take_in_thread(item: bytes) -> None:
+    tell("start", item)
+    words = item[:50].decode(errors="replace").split()
+    if words[:1] == ["nap"]:
+        time.sleep(float(words[1]))
+    act(words)
+    tell("end", item)
+
+
+TASKS: dict[str, worker.Work] = {
+    "bytes": take_bytes,
+    "text": take_text,
+    "thread": take_in_thread,
+}
+
+
+async def main() -> None:
+    work = TASKS[OPTIONS["work"]]
+    async with process.Process("worker") as this:
+        limits = worker.Limits(**OPTIONS["limits"])
+        await worker.run(this, OPTIONS["url"], OPTIONS["key"], work, limits)
+
+
+if host := OPTIONS.get("host"):
+    queue.PLACE = f"{host}/elsewhere"
+log.configure("info", "text")
+process.run(main)

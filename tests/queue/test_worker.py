@@ -1,0 +1,295 @@
+"""Worker processes: redelivery, failures, poison, time-outs, any bytes, stopping."""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .workers import KEY, Workers
+
+Process = subprocess.Popen[bytes]
+
+
+# redelivery
+
+
+def test_a_killed_workers_items_are_done_within_two_seconds_of_its_replacement(
+    workers: Workers,
+) -> None:
+    first = workers.start()
+    workers.push("nap 60 a", "nap 60 b")
+    workers.eventually(lambda: len(workers.told("start")) == 2)
+    workers.kill(first)
+    second = workers.start()
+    begun = time.monotonic()
+    workers.eventually(lambda: len(workers.told("start", second.pid)) == 2, within=2)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_living_worker_takes_over_from_a_killed_one_beside_it(workers: Workers) -> None:
+    """Within two seconds, although nobody replaces the killed one."""
+    first = workers.start()
+    workers.push("nap 60")
+    workers.eventually(lambda: workers.told("start", first.pid))
+    second = workers.start()
+    workers.kill(first)
+    workers.eventually(lambda: workers.told("start", second.pid), within=2)
+
+
+def test_another_host_takes_over_within_ten_seconds(workers: Workers) -> None:
+    """Where nobody can look at the processes of the dead host, its silence tells."""
+    away = workers.start(host="away")
+    workers.push("nap 60")
+    workers.eventually(lambda: workers.told("start", away.pid))
+    here = workers.start()
+    workers.kill(away)
+    workers.eventually(lambda: workers.told("start", here.pid), within=10)
+
+
+def test_a_worker_that_slept_too_long_does_not_disturb_its_successor(workers: Workers) -> None:
+    """SIGSTOP for longer than the lease: its items are done by others; awake, it goes on."""
+    sleeper = workers.start(host="away", concurrency=1)
+    workers.push("nap 0.3 taken")
+    workers.eventually(lambda: workers.told("start"))
+    sleeper.send_signal(signal.SIGSTOP)
+    other = workers.start()
+    workers.eventually(lambda: workers.told("end", other.pid), within=12)
+    sleeper.send_signal(signal.SIGCONT)
+    workers.eventually(lambda: "taken for dead" in workers.log(0))
+    assert workers.kill(other, signal.SIGTERM) == 0
+    workers.push("after")
+    workers.eventually(lambda: "after" in workers.told("end", sleeper.pid))
+    workers.eventually(workers.at_rest)
+    assert workers.ended()["nap 0.3 taken"] <= 2
+
+
+def test_what_blmove_put_aside_for_a_worker_that_died_is_done(workers: Workers) -> None:
+    workers.redis.client.lpush(workers.key("next"), "aside")
+    workers.start()
+    workers.eventually(lambda: workers.told("end") == ["aside"], within=2)
+
+
+# failures
+
+
+def test_a_failing_item_is_retried_and_then_dead_with_its_story(workers: Workers) -> None:
+    item = b"fail \0\xff\n"
+    workers.start(max_attempts=3)
+    workers.push(item)
+    (entry,) = workers.eventually(workers.dead)
+    assert entry[b"item"] == item
+    assert entry[b"why"] == b"ValueError: told to fail"
+    assert (entry[b"failures"], entry[b"deaths"]) == (b"3", b"0")
+    assert len(workers.told("start")) == 3
+    assert workers.at_rest()
+
+
+def test_an_item_that_runs_too_long_is_charged_and_its_slot_is_free_again(
+    workers: Workers,
+) -> None:
+    workers.start(concurrency=1, job_timeout=0.3, max_attempts=2)
+    workers.push("nap 60")
+    workers.push("other")
+    workers.eventually(lambda: "other" in workers.told("end"))
+    (entry,) = workers.eventually(workers.dead)
+    assert entry[b"why"] == b"ran longer than JOB_TIMEOUT, 0.3 s"
+
+
+def test_poison_dies_after_four_deaths_and_none_of_its_mates_is_charged(workers: Workers) -> None:
+    mates = [f"nap 0.2 mate{i}" for i in range(20)]
+    workers.push(*mates[:10], "nap 0.1 die", *mates[10:])
+    deaths = 0
+    worker = workers.start()
+    while not workers.dead():
+        if worker.poll() is not None:
+            deaths += 1
+            assert deaths <= 4
+            worker = workers.launch()
+        time.sleep(0.02)
+    (entry,) = workers.dead()
+    assert entry[b"item"] == b"nap 0.1 die"
+    assert (entry[b"why"], entry[b"deaths"]) == (b"killed its worker", b"4")
+    workers.eventually(lambda: set(workers.told("end")) == set(mates))
+    workers.eventually(workers.at_rest)
+
+
+def test_a_suspect_runs_with_nothing_beside_it(workers: Workers) -> None:
+    """One worker empties its hand for it, under load, while another one goes on."""
+    workers.redis.client.zadd(workers.key("suspects"), {"x#1 2 0 nap 0.3 suspect": 1})
+    pids = [workers.start(concurrency=4).pid for _ in range(2)]
+    for number in range(200):
+        workers.push(f"nap 0.02 {number}")
+    workers.eventually(lambda: len(workers.ended()) == 201)
+    lines = workers.ledger.read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("start") and "susp" in line)
+    end = next(i for i, line in enumerate(lines) if line.startswith("end") and "susp" in line)
+    chosen = int(lines[begin].split()[1])
+    open_before = Counter(line.split()[0] for line in lines[:begin] if f" {chosen} " in line)
+    assert open_before["start"] == open_before["end"]
+    between = {int(line.split()[1]) for line in lines[begin + 1 : end]}
+    assert between <= set(pids) - {chosen}
+
+
+# what an item may be
+
+
+@pytest.mark.parametrize("work", ["bytes", "thread"])
+def test_any_bytes_arrive_untouched(workers: Workers, work: str) -> None:
+    items = [b"", b"\0", b"\xff\xfe", b"two\nlines", b"0 0 0 0"]
+    workers.start(work)
+    workers.push(*items)
+    shown = {item.decode(errors="backslashreplace") for item in items}
+    workers.eventually(lambda: set(workers.told("end")) == shown)
+
+
+def test_what_is_not_utf8_is_dead_at_once_for_a_task_that_takes_text(workers: Workers) -> None:
+    workers.start("text")
+    workers.push(b"\xff", "grüße")
+    workers.eventually(lambda: workers.told("end") == ["grüße"])
+    (entry,) = workers.eventually(workers.dead)
+    assert entry[b"item"] == b"\xff"
+    assert entry[b"why"] == b"the task takes str, and this is not UTF-8"
+
+
+def test_64_huge_items_do_not_blow_up_memory(workers: Workers) -> None:
+    """64 of 10 MB at once, concurrency 64: the worker stays below 300 MB."""
+    for number in range(64):
+        workers.push(b"nap 0.01 %d " % number + b"x" * 10_000_000)
+    worker = workers.start()
+    workers.eventually(lambda: len(workers.told("end")) == 64, within=60)
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    assert peak < 300, f"{peak} MB"
+
+
+# threads
+
+
+def test_a_blocking_function_stalls_nothing(workers: Workers) -> None:
+    """Plain functions run in threads: the others go on, and nobody takes the worker for dead."""
+    workers.start("thread", concurrency=2)
+    workers.push("nap 7 long")
+    workers.eventually(lambda: workers.told("start"))
+    for number in range(20):
+        workers.push(f"nap 0.01 {number}")
+    workers.eventually(lambda: len(workers.told("end")) == 20)
+    workers.eventually(workers.at_rest)
+    assert workers.ended()["nap 7 long"] == 1
+    assert len(workers.told("start")) == 21
+
+
+@pytest.mark.parametrize(("work", "item"), [("thread", "nap 600"), ("bytes", "deaf 600")])
+def test_a_worker_whose_slots_cannot_be_freed_makes_room_for_another(
+    workers: Workers, work: str, item: str
+) -> None:
+    """Stuck tasks keep their slots; with half of the slots gone it drains, and exits with 1."""
+    worker = workers.start(work, concurrency=4, job_timeout=0.2, max_attempts=1, drain_seconds=1)
+    workers.push(f"{item} a")
+    workers.eventually(workers.dead)
+    workers.push("still works")
+    workers.eventually(lambda: "still works" in workers.told("end"))
+    assert worker.poll() is None
+    workers.push(f"{item} b")
+    assert worker.wait(10) == 1
+    workers.eventually(workers.at_rest)
+    assert len(workers.dead()) == 2
+
+
+# stopping
+
+
+def test_term_lets_what_runs_finish_and_gives_the_rest_back_in_order(workers: Workers) -> None:
+    worker = workers.start(concurrency=1, drain_seconds=5)
+    workers.push("nap 0.5 first")
+    workers.eventually(lambda: workers.told("start"))
+    workers.push("b", "c", "d")
+    begun = time.monotonic()
+    assert workers.kill(worker, signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 2
+    assert workers.told("end") == ["nap 0.5 first"]
+    assert workers.redis.client.lrange(KEY, 0, -1) == [b"d", b"c", b"b"]
+    assert workers.redis.client.zcard(workers.key("workers")) == 0
+
+
+def test_what_does_not_finish_in_time_is_given_back_uncharged(workers: Workers) -> None:
+    worker = workers.start(drain_seconds=0.5)
+    workers.push("nap 60")
+    workers.eventually(lambda: workers.told("start"))
+    assert workers.kill(worker, signal.SIGTERM) == 0
+    assert workers.redis.client.lrange(KEY, 0, -1) == [b"nap 60"]
+    assert workers.in_hand() == 0
+
+
+def test_an_idle_worker_stops_at_once(workers: Workers) -> None:
+    worker = workers.start()
+    begun = time.monotonic()
+    assert workers.kill(worker, signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 1
+
+
+def test_a_second_term_ends_it_now_and_nothing_is_lost(workers: Workers) -> None:
+    worker = workers.start(drain_seconds=60)
+    workers.push("nap 60")
+    workers.eventually(lambda: workers.told("start"))
+    worker.send_signal(signal.SIGTERM)
+    workers.eventually(lambda: "stopping" in workers.log())
+    assert workers.kill(worker, signal.SIGTERM) == 128 + signal.SIGTERM
+    other = workers.start()
+    workers.eventually(lambda: workers.told("start", other.pid), within=2)
+
+
+def test_restarts_under_load_lose_and_double_nothing(workers: Workers) -> None:
+    """TERM and start again, over and over, while items come and end within DRAIN_SECONDS."""
+    count = 0
+    worker = workers.start(concurrency=8)
+    for _ in range(6):
+        for _ in range(300):
+            workers.push(f"nap 0.01 {count}")
+            count += 1
+        assert workers.kill(worker, signal.SIGTERM) == 0
+        worker = workers.start(concurrency=8)
+    workers.eventually(lambda: len(workers.ended()) == count)
+    workers.eventually(workers.at_rest)
+    assert set(workers.ended().values()) == {1}
+
+
+def test_it_stops_in_time_while_redis_is_away(workers: Workers) -> None:
+    worker = workers.start(drain_seconds=1)
+    workers.redis.kill()
+    begun = time.monotonic()
+    assert workers.kill(worker, signal.SIGTERM) == 0
+    assert time.monotonic() - begun < 4
+
+
+# sharing
+
+
+def test_what_waits_behind_a_slow_item_goes_to_an_idle_worker(workers: Workers) -> None:
+    """Items taken ahead of a slow one are given back, and nobody waits for its end."""
+    slow = workers.start(concurrency=1)
+    workers.push(*(str(number) for number in range(2000)), "nap 60")
+    workers.push(*("x" * 100 for number in range(5000)))
+    workers.eventually(lambda: "nap 60" in workers.told("start"), within=30)
+    workers.start(concurrency=1)
+    workers.eventually(lambda: len(workers.told("end")) == 7000, within=10)
+    assert workers.in_hand() == 1
+    assert slow.poll() is None
+
+
+def test_an_idle_worker_costs_next_to_nothing(workers: Workers) -> None:
+    """It wakes up about twice a second."""
+    worker = workers.start()
+    stat = Path(f"/proc/{worker.pid}/stat")
+
+    def ticks() -> int:
+        fields = stat.read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before, seconds = ticks(), 3
+    time.sleep(seconds)  # the measure is of an interval
+    cost = (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
+    assert cost < 0.05

@@ -1,0 +1,119 @@
+"""Real worker processes on a real server, and what they have told in their ledger."""
+
+import ast
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..server import Server
+from ..waiting import eventually
+
+ROOT = Path(__file__).parent.parent.parent
+T = TypeVar("T")
+KEY = "TESTING"
+
+
+class Workers:
+    """`start` some, push items, look at the ledger; `close` leaves no process."""
+
+    def __init__(self, folder: Path, redis: Server, url: str | None = None) -> None:
+        self.folder = folder
+        self.redis = redis
+        self.url = url or redis.url
+        self.ledger = folder / "ledger"
+        self.ledger.touch()
+        self.logs: list[Path] = []
+        self.all: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, work: str = "bytes", host: str = "", **limits: float
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker and wait until it is ready."""
+        worker = self.launch(work, host, **limits)
+        log = self.logs[-1]
+        self.eventually(lambda: "ready: " in log.read_text() or worker.poll() is not None)
+        return worker
+
+    def launch(
+        self, work: str = "bytes", host: str = "", **limits: float
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker."""
+        options = {
+            "ledger": str(self.ledger), "url": self.url, "key": KEY,
+            "work": work, "host": host, "limits": limits,
+        }  # fmt: skip
+        self.logs.append(self.folder / f"worker{len(self.logs)}.log")
+        with open(self.logs[-1], "wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "tests.queue.program", json.dumps(options)],
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+        self.all.append(worker)
+        return worker
+
+    def push(self, *items: bytes | str) -> None:
+        self.redis.client.lpush(KEY, *items)
+
+    def told(self, what: str, pid: int | None = None) -> list[str]:
+        """The items of all lines `what`, perhaps of one process only, in order."""
+        return [item for _, by, item in self.lines(what) if pid in (None, by)]
+
+    def lines(self, what: str) -> list[tuple[float, int, str]]:
+        """Time, process and item of all lines `what`, in order."""
+        lines = (line.split(" ", 3) for line in self.ledger.read_text().splitlines())
+        return [
+            (float(at), int(by), ast.literal_eval(item)) for word, by, at, item in lines
+            if word == what
+        ]  # fmt: skip
+
+    def ended(self) -> Counter[str]:
+        return Counter(self.told("end"))
+
+    def key(self, name: str) -> str:
+        return f"{{{KEY}}}:{name}"
+
+    def dead(self) -> list[dict[bytes, bytes]]:
+        entries: Any = self.redis.client.xrange(self.key("dead"))
+        return [entry for _, entry in entries]
+
+    def in_hand(self) -> int:
+        """How many items all workers have in hand."""
+        client = self.redis.client
+        hands = client.scan_iter(match=self.key("hand:*"), count=1000)
+        return sum(client.hlen(hand) - 1 for hand in hands)
+
+    def at_rest(self) -> bool:
+        """Whether nothing is left to do, and nobody holds anything."""
+        client = self.redis.client
+        waiting = (KEY, self.key("next"), self.key("retry"), self.key("suspects"))
+        return not client.exists(*waiting) and self.in_hand() == 0
+
+    def kill(self, worker: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
+        """Signal a worker and wait for its end; returns its status."""
+        worker.send_signal(number)
+        return worker.wait(30)
+
+    def log(self, index: int = -1) -> str:
+        return self.logs[index].read_text()
+
+    def eventually(self, check: Callable[[], T], within: float = 15.0) -> T:
+        return eventually(check, within, self.report)
+
+    def report(self) -> str:
+        tails = (f"--- {log.name}\n" + log.read_text()[-1500:] for log in self.logs)
+        return "\n".join(["--- ledger", self.ledger.read_text()[-1500:], *tails])
+
+    def close(self) -> None:
+        for worker in self.all:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)
+            worker.wait()
