@@ -26,6 +26,9 @@ def install(plugin: Plugin, _: object) -> None:
         @param int number         1 to 256
         @return int number        When those that are too many have stopped
         """
+        if hasattr(plugin.supervisord, "supvisors"):
+            # It keeps notes of its own on each process, and ends supervisord where they lack.
+            raise RPCError(Faults.FAILED, "Supvisors is here: use its update_numprocs")
         group = _group(plugin, program, number)
         if any(process.group is group for process in leaving):
             raise RPCError(Faults.FAILED, f"{program} is still stopping those before")

@@ -79,7 +79,7 @@ class Foreign:
         self.eventually(lambda: self.ctl("pid").returncode == 0)
         return self
 
-    def ctl(self, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def ctl(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
             env=self.environ,
