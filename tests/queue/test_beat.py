@@ -1,0 +1,343 @@
+"""Ticks: each slot once, never early, however many beats there are and whatever befalls them."""
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSimError
+from redis.exceptions import ResponseError
+
+from example.runtime import beat
+from example.runtime.beat import Beat, Cron, Entry, Every
+from example.runtime.queue import SOURCE
+
+from ..server import Server
+from ..waiting import eventually
+
+KEY = "TESTING"
+
+
+def echo(now: float) -> str:
+    return f"{now:.3f}"
+
+
+def pushed(redis: Server) -> list[float]:
+    """What was pushed, oldest first."""
+    return [float(item) for item in reversed(redis.client.lrange(KEY, 0, -1))]
+
+
+# several beats, real time
+
+
+def test_many_beats_with_skewed_clocks_push_each_slot_once_and_none_early(redis: Server) -> None:
+    """Five beats, whose clocks run too fast or slow and start anywhere, for 60 slots."""
+
+    async def main() -> None:
+        async def one(number: int) -> None:
+            rate, start = 1 + (number - 2) / 20, number * 1e6
+            skewed = lambda: start + time.monotonic() * rate  # noqa: E731
+            every = Every(0.05, lambda now: f"{now:.3f}")
+            each = Beat(redis.url, KEY, {"x": every}, 10**6, skewed)
+            for _ in range(60):
+                await asyncio.sleep(await each.step())
+            await each.lane.close()
+
+        await asyncio.gather(*(one(number) for number in range(5)))
+
+    # What Redis's clock says at the moment of each push.
+    spy = redis.client.monitor()  # type: ignore[no-untyped-call]
+    with spy as monitor:
+        listener = monitor.listen()
+        asyncio.run(main())
+        slots = pushed(redis)
+        times: dict[float, float] = {}
+        for command in listener:
+            if command["command"].startswith(f"LPUSH {KEY} "):
+                times[float(command["command"].split()[-1])] = command["time"]
+            if len(times) == len(slots):
+                break
+    gaps = {round(b - a, 3) for a, b in itertools.pairwise(slots)}
+    assert gaps == {0.05}
+    assert all(at >= slot for slot, at in times.items())
+
+
+BEAT = """
+import sys
+from example.runtime import beat, log, process
+
+async def main():
+    async with process.Process("beat") as this:
+        entry = {"x": beat.Every(0.1, lambda now: f"{now:.3f}")}
+        await beat.run(this, sys.argv[1], "TESTING", entry, 10**6)
+
+log.configure("info", "text")
+process.run(main)
+"""
+
+
+@pytest.fixture
+def start(redis: Server) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def begin() -> subprocess.Popen[str]:
+        program = subprocess.Popen(
+            [sys.executable, "-c", BEAT, redis.url], stdout=subprocess.PIPE, text=True
+        )
+        started.append(program)
+        assert program.stdout
+        assert "beat ready" in program.stdout.readline()
+        return program
+
+    try:
+        yield begin
+    finally:
+        for program in started:
+            program.kill()
+            program.wait()
+            assert program.stdout
+            program.stdout.close()
+
+
+def test_beats_may_be_killed_as_long_as_one_lives(
+    redis: Server, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """kill -9 of one of two: no slot is missed, none comes twice."""
+    first, _ = start(), start()
+    eventually(lambda: len(pushed(redis)) > 5)
+    first.kill()
+    eventually(lambda: len(pushed(redis)) > 20)
+    slots = pushed(redis)
+    assert {round(b - a, 3) for a, b in itertools.pairwise(slots)} == {0.1}
+
+
+def test_a_paused_beat_does_not_flood_on_waking(
+    redis: Server, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """SIGSTOP for 2 s: one slot is made up for at most, and the missed ones are told."""
+    program = start()
+    eventually(lambda: len(pushed(redis)) > 3)
+    os.kill(program.pid, signal.SIGSTOP)
+    time.sleep(2)  # the pause is the point
+    before = len(pushed(redis))
+    os.kill(program.pid, signal.SIGCONT)
+    woken = time.monotonic()
+    eventually(lambda: len(pushed(redis)) > before + 5)
+    assert time.monotonic() - woken > 0.35
+    program.terminate()
+    out, _ = program.communicate()
+    assert "ticks of 'x' were missed" in out
+    assert program.returncode == 0
+
+
+def test_redis_killed_in_flight_costs_beat_only_the_slots_of_that_time(
+    redis: Server, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    program = start()
+    eventually(lambda: len(pushed(redis)) > 3)
+    redis.kill()
+    redis.start()
+    before = len(pushed(redis))
+    eventually(lambda: len(pushed(redis)) > before + 5)
+    slots = pushed(redis)
+    assert len(set(slots)) == len(slots)
+    assert program.poll() is None
+
+
+# simulated time: the real script, with a clock that the test sets
+
+
+class Simulation:
+    """A beat whose clock and whose Redis's clock are the test's."""
+
+    def __init__(self, redis: Server, schedule: dict[str, Entry], start: float) -> None:
+        self.redis = redis
+        self.now = start
+        self.schedule = schedule
+        self.beat = self.another()
+
+    def another(self, limit: int = 10**9) -> Beat:
+        return Beat(self.redis.url, KEY, self.schedule, limit, lambda: self.now)
+
+    def run(self, seconds: float, step: Callable[[], Any] | None = None) -> None:
+        async def main() -> None:
+            end = self.now + seconds
+            try:
+                while self.now < end:
+                    self.redis.client.set("clock", round(self.now * 1000))
+                    self.now = min(end, self.now + await self.beat.step())
+            finally:
+                await self.beat.lane.close()
+
+        asyncio.run(main())
+
+
+@pytest.fixture
+def simulate(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Simulation]:
+    real = SOURCE
+    clock = b"{redis.call('GET','clock')/1000,0}"
+    source = real.replace(b"redis.call('TIME')", clock).replace(
+        b"time[1] * 1000 + math.floor(time[2] / 1000)", b"math.floor(time[1] * 1000 + 0.5)"
+    )
+    assert source != real
+    monkeypatch.setattr(beat, "SOURCE", source)
+    monkeypatch.setattr(beat, "SHA", redis.client.script_load(source))
+    return lambda schedule, start=1_800_000_000.5: Simulation(redis, schedule, start)
+
+
+def test_an_hour_does_not_drift(redis: Server, simulate: Callable[..., Simulation]) -> None:
+    simulation = simulate({"second": Every(1, echo), "third": Every(7.5, lambda _: "")})
+    simulation.run(3600)
+    items = [item for item in reversed(redis.client.lrange(KEY, 0, -1)) if item]
+    assert [float(item) for item in items] == [1_800_000_001 + i for i in range(3600)]
+    assert redis.client.llen(KEY) == 3600 + 480
+
+
+def test_missed_slots_are_counted_and_one_is_made_up_for(
+    redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
+) -> None:
+    simulation = simulate({"x": Every(10, echo)})
+    simulation.run(20)
+    assert pushed(redis) == [1_800_000_010, 1_800_000_020]
+    simulation.now += 1003
+    simulation.run(5)
+    assert pushed(redis)[2:] == [1_800_001_020]
+    assert "99 ticks of 'x' were missed" in caplog.text
+
+
+def test_a_beat_that_starts_makes_up_for_the_last_slot_only(
+    redis: Server, simulate: Callable[..., Simulation]
+) -> None:
+    """A nightly job whose beat was down at night is pushed in the morning, once."""
+    night = datetime(2026, 6, 1, 3, tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    entry = Cron("0 3 * * *", "Europe/Berlin", echo)
+    simulation = simulate({"nightly": entry}, night - 3600)
+    simulation.run(2 * 3600)
+    assert pushed(redis) == [night]
+    simulation.now += 3 * 86400 + 3600
+    simulation.beat = simulation.another()
+    simulation.run(3600)
+    assert pushed(redis) == [night, night + 3 * 86400]
+
+
+def test_a_new_entry_waits_for_its_first_slot(
+    redis: Server, simulate: Callable[..., Simulation]
+) -> None:
+    simulation = simulate({"hourly": Every(3600, echo)})
+    simulation.run(60)
+    assert pushed(redis) == []
+
+
+def test_a_full_queue_is_not_pushed_to_told_once_and_counted(
+    redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    simulation = simulate({"x": Every(1, echo)})
+    simulation.beat = simulation.another(limit=3)
+    simulation.run(10)
+    assert len(pushed(redis)) == 3
+    assert caplog.text.count("queue full") == 1
+    redis.client.delete(KEY)
+    simulation.run(1)
+    assert len(pushed(redis)) == 1
+    assert "7 ticks of 'x' were not pushed" in caplog.text
+
+
+def test_a_push_that_redis_refuses_leaves_the_slot_open(
+    redis: Server, simulate: Callable[..., Simulation]
+) -> None:
+    """No slot is on record that was not pushed: here the list is of another type."""
+    simulation = simulate({"x": Every(10, echo)})
+    simulation.run(12)
+    redis.client.rename(KEY, "aside")
+    redis.client.set(KEY, "not a list")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        simulation.run(10)
+    redis.client.delete(KEY)
+    redis.client.rename("aside", KEY)
+    simulation.run(5)
+    assert pushed(redis) == [1_800_000_010, 1_800_000_020]
+
+
+def test_an_entry_that_raises_does_not_keep_others_from_their_time(
+    redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(now: float) -> str:
+        raise RuntimeError("broken")
+
+    simulation = simulate({"bad": Every(1, broken), "good": Every(1, echo)})
+    simulation.run(5)
+    assert len(pushed(redis)) == 5
+    assert "schedule entry 'bad' failed" in caplog.text
+
+
+# daylight saving
+
+
+@pytest.mark.parametrize(
+    ("expression", "day", "expected"),
+    [
+        ("30 2 * * *", "2026-03-29", ["2026-03-29T03:00:00+02:00"]),  # 2:30 is skipped
+        ("30 2 * * *", "2026-10-25", ["2026-10-25T02:30:00+02:00"]),  # 2:30 comes twice
+        (
+            "30 2-3 * * *",
+            "2026-10-25",
+            ["2026-10-25T02:30:00+02:00", "2026-10-25T03:30:00+01:00"],
+        ),
+        ("0 12 * * *", "2026-10-25", ["2026-10-25T12:00:00+01:00"]),
+    ],
+)
+def test_cron_over_a_daylight_saving_change(expression: str, day: str, expected: list[str]) -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    entry = Cron(expression, "Europe/Berlin", "")
+    at = round(datetime.fromisoformat(day).replace(tzinfo=zone).timestamp() * 1000) - 1
+    end = at + 24 * 3600_000
+    found = []
+    while (at := entry.after(at)) <= end:
+        found.append(datetime.fromtimestamp(at / 1000, zone).isoformat())
+    assert found == expected
+
+
+def test_an_hourly_job_runs_in_both_of_the_hours_that_have_the_same_name() -> None:
+    entry = Cron("30 * * * *", "Europe/Berlin", "")
+    at = round(datetime(2026, 10, 24, 23, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
+    slots = []
+    for _ in range(4):
+        at = entry.after(at)
+        slots.append(at)
+    assert {b - a for a, b in itertools.pairwise(slots)} == {3600_000}
+
+
+@pytest.mark.parametrize(
+    "expression", ["30 2 * * *", "*/7 * * * *", "0 2,3 * * *", "30 * * * *", "15 1-4 * * SUN"]
+)
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-06-01"])
+def test_the_latest_slot_is_one_that_counting_forward_finds_too(expression: str, day: str) -> None:
+    """Whichever beat looks, and whenever: all mean the same slots."""
+    zone = ZoneInfo("Europe/Berlin")
+    entry = Cron(expression, "Europe/Berlin", "")
+    midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
+    start = round(midnight.timestamp() * 1000)
+    slots = []
+    at = start - 8 * 86400_000
+    while at < start + 86400_000:
+        at = entry.after(at)
+        slots.append(at)
+    for now in range(start, start + 6 * 3600_000, 600_000):
+        assert entry.latest(now) == max(slot for slot in slots if slot <= now)
+
+
+def test_what_cannot_be_a_schedule_is_refused_when_it_is_written() -> None:
+    with pytest.raises(ValueError, match=r"0\.001 seconds or more"):
+        Every(0, "x")
+    with pytest.raises(CronSimError):
+        Cron("every day", "UTC", "x")
