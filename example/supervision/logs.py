@@ -5,6 +5,7 @@ what the reader does not take is kept up to LIMIT bytes, beyond which lines are 
 and told. Output of programs comes by `stdout_events_enabled=true`, `stderr_events_enabled=true`.
 """
 
+import errno
 import json
 import os
 import select
@@ -27,6 +28,10 @@ LIMIT = 16 * 1024 * 1024
 """Bytes that wait for a slow reader."""
 LONGEST_LINE = 64 * 1024
 """Bytes after which a line without an end is written as it is."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, or a file, that is full."""
+FULL_SECONDS = 1.0
+"""How long nothing is tried on it then."""
 FLUSH_SECONDS = 1.0
 """How long the exit waits for a slow reader."""
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
@@ -42,6 +47,7 @@ class Writer:
         self.size = 0
         self.dropped = 0
         self.broken = False
+        self.full_until = 0.0
 
     def open(self) -> int:
         """A descriptor of our own for the target. O_NONBLOCK on the target itself would hit all
@@ -67,17 +73,26 @@ class Writer:
         self.waiting.append(line)
         self.size += len(line)
 
+    def wants(self) -> bool:
+        """Whether there is something to write, and may be room for it."""
+        return bool(self.waiting) and time.monotonic() >= self.full_until
+
     def push(self) -> None:
         """Write what the reader takes now."""
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
-        while self.waiting and self.fd >= 0 and poll.poll(0):
+        while self.wants() and self.fd >= 0 and poll.poll(0):
             block = self._block()
             try:
                 done = self._write(block)
             except BlockingIOError:
                 done = 0
-            except OSError:
+            except OSError as error:
+                if error.errno in FULL:
+                    # Room may come back. Rest meanwhile: a poll calls a file writable all the time.
+                    self.waiting.appendleft(block)
+                    self.full_until = time.monotonic() + FULL_SECONDS
+                    return
                 self.waiting.clear()
                 self.size = 0
                 self.broken = True
@@ -246,5 +261,5 @@ def install(plugin: Plugin, _: object) -> None:
 
     plugin.subscribe(events.ProcessLogEvent, on_output)
     plugin.subscribe(events.ProcessStateEvent, on_state)
-    plugin.watch(writer.open(), write=lines.push, wants_write=lambda: bool(writer.waiting))
+    plugin.watch(writer.open(), write=lines.push, wants_write=writer.wants)
     plugin.at_close(on_close)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import resource
 import signal
 import socket
 import time
@@ -138,6 +139,36 @@ def test_a_reader_that_went_away_ends_nothing(foreign: Make) -> None:
     here.running("burst:burst_00")
     assert here.ctl("restart", "burst:*").returncode == 0
     assert here.term() == 0
+
+
+def test_a_full_disk_holds_lines_up(foreign: Make) -> None:
+    """Nothing can be written for a while: supervisord goes on, then all lines come."""
+    ticker = f"""
+[program:ticker]
+command = /bin/sh -c 'seq 1 50; while read go; do seq 51 100; echo all said; done <fifo'
+directory = %(here)s
+{EVENTS}
+"""
+    here = foreign(ticker)
+    os.mkfifo(here.folder / "fifo")
+    here.start()
+    with open(here.folder / "fifo", "w") as go:
+        here.eventually(lambda: "ticker | 50\n" in here.stdout())
+        assert here.process
+        _, hard = resource.prlimit(here.process.pid, resource.RLIMIT_FSIZE)
+        size = (here.folder / "stdout").stat().st_size
+        # A limit to the size of files stands for the disk: supervisord alone meets it.
+        resource.prlimit(here.process.pid, resource.RLIMIT_FSIZE, (size, hard))
+        go.write("go\n")
+        go.flush()
+        [file] = here.folder.glob("ticker-stdout*.log")
+        here.eventually(lambda: "all said" in _tail(file))
+        assert here.lives()
+        assert "ticker | 51\n" not in here.stdout()
+        resource.prlimit(here.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        here.eventually(lambda: "all said" in here.stdout())
+    lines = [line for line in here.stdout().splitlines() if line.startswith("ticker | ")]
+    assert lines[:-1] == [f"ticker | {n}" for n in range(1, 101)]
 
 
 def test_tail_follows_as_before(foreign: Make) -> None:
