@@ -48,7 +48,7 @@ class Store:
 def network(folder: Path) -> Iterator[Network]:
     if reason := missing():
         pytest.skip(f"no hosts: {reason}")
-    network = Network(folder.name)
+    network = Network(folder)
     try:
         yield network
     finally:

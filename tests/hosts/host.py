@@ -57,8 +57,13 @@ class Host:
         (self.folder / "slow.py").write_text(SLOW.format(seconds=seconds))
         self.override("slow", f"[program:worker]\ncommand = {SCRIPTS}/python slow.py\n")
 
-    def start(self) -> None:
-        supervisord = [str(SCRIPTS / "supervisord"), "-c", f"{self.folder}/supervisord.conf"]
+    def start(self, *options: str) -> None:
+        supervisord = [
+            str(SCRIPTS / "supervisord"),
+            "-c",
+            f"{self.folder}/supervisord.conf",
+            *options,
+        ]
         command = self.network.on_host(self.number, *supervisord)
         self.process = self.network.start(command, self.folder, self.environ)
 

@@ -17,8 +17,10 @@ HUB_ADDRESS = "10.77.0.1"
 class Network:
     """A hub, where Redis and the balancer are, and hosts that reach each other through it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.names = folder / "hosts"
+        self.names.write_text("127.0.0.1 localhost\n")
         self.hosts = 0
         self.processes: list[subprocess.Popen[bytes]] = []
         self.hub = self._add("hub")
@@ -36,6 +38,8 @@ class Network:
         _ip("-n", self.hub, "link", "set", link, "master", "br0", "up")
         _ip("-n", namespace, "addr", "add", f"{address(number)}/24", "dev", "eth0")
         _ip("-n", namespace, "link", "set", "eth0", "up")
+        with self.names.open("a") as names:
+            names.write(f"{address(number)} host{number}\n")
         return number
 
     def cut(self, number: int) -> None:
@@ -54,7 +58,7 @@ class Network:
 
         When they are killed, all of the host's processes are, as if its power had gone.
         """
-        boot = f'hostname host{number} && exec "$@"'
+        boot = f'hostname host{number} && mount --bind {self.names} /etc/hosts && exec "$@"'
         own = ["unshare", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
         enter = [IP, "netns", "exec", f"{self.name}-h{number}"]
         return [*enter, *own, "sh", "-c", boot, "sh", *command]
