@@ -318,12 +318,16 @@ def test_tls(folder: Path, at: Callable[[Server, str], Workers]) -> None:
 
 def test_cluster(folder: Path, at: Callable[[Server, str], Workers]) -> None:
     """All keys of the queue are in one slot; its owner is found through any node."""
+    # The default port of the cluster's bus is 10,000 higher, which may be none.
+    bus = [free_port(), free_port()]
     options = ("--cluster-enabled", "yes", "--cluster-require-full-coverage", "no")
-    with Server(folder / "a", *options) as a, Server(folder / "b", *options) as b:
+    a_options = (*options, "--cluster-port", str(bus[0]))
+    b_options = (*options, "--cluster-port", str(bus[1]))
+    with Server(folder / "a", *a_options) as a, Server(folder / "b", *b_options) as b:
         slot = a.client.cluster("KEYSLOT", KEY)
         a.client.cluster("ADDSLOTSRANGE", 0, 5000)
         b.client.cluster("ADDSLOTSRANGE", 5001, 16383)
-        a.client.cluster("MEET", "127.0.0.1", b.port)
+        a.client.cluster("MEET", "127.0.0.1", b.port, bus[1])
         owner, other = (a, b) if slot <= 5000 else (b, a)
         for node in (a, b):
             eventually(
