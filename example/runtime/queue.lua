@@ -25,7 +25,7 @@ local function split(value)
 end
 
 local function registered(name)
-  return redis.call('ZSCORE', workers, name)
+  return tonumber(redis.call('ZSCORE', workers, name) or nil)
 end
 
 -- For each id in the ranges lo hi lo hi … from ARGV[from] on: visit(id).
@@ -88,7 +88,7 @@ end
 request.step = function()
   local first, want, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
   local now = clock()
-  redis.call('ZADD', workers, now, me)
+  if now - registered(me) > 200 then redis.call('ZADD', workers, now, me) end
   for i = 7, #ARGV, 2 do
     local ids = {}
     for id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]) do ids[#ids + 1] = id end
@@ -129,28 +129,30 @@ request.step = function()
     end
   end
 
-  -- One worker at a time is chosen for suspects; it empties its hand first, so they run alone.
-  local owner, hold = redis.call('GET', chosen), 0
-  local waiting = redis.call('ZCOUNT', suspects, '-inf', now) > 0
-  if waiting and not (owner and registered(owner)) then
-    redis.call('SET', chosen, me)
-    owner = me
-  end
-  if owner == me then
-    if redis.call('HEXISTS', hand, 'n') == 1 and redis.call('HLEN', hand) > 1 then
-      return { items, history, 1 }
+  local hold = 0
+  if redis.call('EXISTS', suspects, chosen, retry) > 0 then
+    -- One worker at a time is chosen for suspects; it empties its hand first, so they run alone.
+    local owner = redis.call('GET', chosen)
+    local waiting = redis.call('ZCOUNT', suspects, '-inf', now) > 0
+    if waiting and not (owner and registered(owner)) then
+      redis.call('SET', chosen, me)
+      owner = me
     end
-    if waiting then
-      take_due(suspects, 1)
-      want, hold = 1, 1
-    else
-      redis.call('DEL', chosen)
+    if owner == me then
+      if redis.call('HEXISTS', hand, 'n') == 1 and redis.call('HLEN', hand) > 1 then
+        return { items, history, 1 }
+      end
+      if waiting then
+        take_due(suspects, 1)
+        want, hold = 1, 1
+      else
+        redis.call('DEL', chosen)
+      end
     end
+    if #items < want then take_due(retry, math.min(want, 16)) end
   end
-
-  if #items < want then take_due(retry, math.min(want, 16)) end
   for _, list in ipairs({ aside, inbox }) do
-    local ask = 1
+    local ask = list == aside and 16 or 1
     while #items < want and (budget > 0 or #items == 0) do
       -- Few at first: they may be huge.
       local popped = redis.pcall('RPOP', list, math.min(ask, want - #items))
@@ -163,14 +165,15 @@ request.step = function()
         add('0 0 ' .. item, item, 0, 0)
       end
       for i = #popped, kept + 1, -1 do redis.call('RPUSH', list, popped[i]) end
+      if #popped < ask then break end
       ask = math.min(2 * ask, 16)
     end
   end
 
-  for i = 1, #fields, 1000 do
-    redis.call('HSET', hand, unpack(fields, i, math.min(i + 999, #fields)))
+  if #items > 0 then
+    fields[#fields + 1], fields[#fields + 2] = 'n', first + #items
+    redis.call('HSET', hand, unpack(fields)) -- callers keep `want` below 4,000
   end
-  if #items > 0 then redis.call('HSET', hand, 'n', first + #items) end
   for _, each in ipairs(used) do redis.call('ZREM', each[1], each[2]) end
   return { items, history, hold }
 end

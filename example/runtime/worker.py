@@ -28,9 +28,11 @@ Work = Callable[[Any], Any]
 
 STEP = 256  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
-SHORT = 0.1  # seconds between two requests: only tasks shorter than this are taken ahead
+AHEAD = 0.1  # seconds of work to take ahead of the free slots
 GRACE = 1.0  # seconds a task has to end once it was told to
 PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
+PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
+BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
 SPELL = 0.02  # seconds of starting tasks without a look at anything else
 BACKOFF, BACKOFF_MOST = 1.0, 600.0  # seconds until the first retry at most, and any
 
@@ -104,10 +106,11 @@ class Worker:
         self.giving: list[int] = []
         self.histories: dict[int, History] = {}
 
-        self.joined = self.stopping = self.announced = False
+        self.joined = self.stopping = self.announced = self.starting = False
         self.hold = False  # what is in hand must end first: a suspect runs alone
         self.dry = False  # the last request got less than it wanted
         self.ahead = 0  # items to take beyond the free slots, so that none stays free
+        self.ended, self.counted = 0, 0.0  # how many have ended since when
         self.stepped = self.tended = self.started = 0.0
         self.changed = asyncio.Event()
         self.loop = asyncio.get_running_loop()
@@ -184,13 +187,15 @@ class Worker:
             self._start()
         want = self._room()
         trouble = None
-        if self.done or self.failed or (want and not (self.dry or self.hold)):
+        if self._well_supplied():
+            await asyncio.sleep(PAUSE)
+        elif self.done or self.failed or (want and not (self.dry or self.hold)):
             trouble = await self._step(want)
         elif self.ready and len(self.running) < self.limits.concurrency:
             self._start()
             await asyncio.sleep(0)
         elif want and not self.hold:
-            trouble = await self._step(want, wait=SHORT if self.running else self._until_tend())
+            trouble = await self._step(want, wait=BUSY_WAIT if self.running else self._until_tend())
         else:
             await self._change(self._until_tend())
         self.changed.clear()
@@ -252,9 +257,8 @@ class Worker:
         for (each, _), answer in zip(failed, others, strict=False):
             if not isinstance(answer, ResponseError):
                 del self.failed[each]
-        now = time.monotonic()
-        self.ahead = 2 * len(done) if now - self.stepped < SHORT else 0
-        self.stepped = now
+        self.stepped = time.monotonic()
+        self._look_ahead(len(done))
         first, items, histories = self.consumer.took(reply)
         self.histories.update(histories)
         self.ready.extend(enumerate(items, first))
@@ -303,6 +307,24 @@ class Worker:
             return 0
         return max(0, min(STEP, self.limits.concurrency + self.ahead - in_hand))
 
+    def _well_supplied(self) -> bool:
+        """Whether all slots are taken and so much is ready that more can come in one go later."""
+        return (
+            len(self.running) >= self.limits.concurrency
+            and len(self.ready) > max(self.ahead // 2, 8)
+            and len(self.done) < STEP
+            and not self.failed
+            and time.monotonic() - self.stepped < 2 * PAUSE
+        )
+
+    def _look_ahead(self, ended: int) -> None:
+        """Measure anew, now and then, how many items end in AHEAD seconds."""
+        self.ended += ended
+        passed = time.monotonic() - self.counted
+        if passed >= AHEAD:
+            self.ahead = min(2 * STEP, int(self.ended * AHEAD / passed))
+            self.ended, self.counted = 0, time.monotonic()
+
     def _bytes_free(self) -> int:
         held = sum(len(item) for _, item in self.ready)
         return HAND_BYTES - held - sum(run.size for run in self.running.values())
@@ -319,6 +341,7 @@ class Worker:
 
     def _start(self) -> None:
         """Start what is ready while slots are free, for one spell."""
+        self.starting = False
         ready, running, done, loop = self.ready, self.running, self.done, self.loop
         concurrency, text, work, threaded = (
             self.limits.concurrency, self.text, self.work, self.threaded,
@@ -370,8 +393,10 @@ class Worker:
             else:
                 self._fail(each, f"{type(error).__name__}: {error}", error)
         self.changed.set()
-        if self.ready:
-            self._start()
+        if self.ready and not self.starting:
+            # Once for all that end in this turn of the loop.
+            self.starting = True
+            self.loop.call_soon(self._start)
 
     def _fail(
         self, each: int, why: str, error: BaseException | None = None, final: bool = False
