@@ -106,7 +106,7 @@ def test_a_program_that_starts_others(
     layout.ctl("start", "nightly", check=True)
     layout.eventually(lambda: layout.status("nightly") == "EXITED")
     assert (layout.folder / "var" / "night.txt").read_text() == done
-    told = "extract ended with 3" in layout.ctl("tail", "nightly", "stderr").stdout
+    told = "extract: EXITED with 3" in layout.ctl("tail", "nightly", "stderr").stdout
     assert told == bool(status)
 
 

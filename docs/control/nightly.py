@@ -8,8 +8,8 @@ from supervisor import childutils
 
 supervisor = childutils.getRPCInterface(os.environ).supervisor
 for step in sys.argv[1:]:
-    supervisor.startProcess(step)
-    while (info := supervisor.getProcessInfo(step))["statename"] != "EXITED":
+    supervisor.startProcess(step, False)
+    while (info := supervisor.getProcessInfo(step))["statename"] in ("STARTING", "RUNNING"):
         time.sleep(0.1)
-    if info["exitstatus"]:
-        sys.exit(f"{step} ended with {info['exitstatus']}")
+    if info["statename"] != "EXITED" or info["exitstatus"]:
+        sys.exit(f"{step}: {info['statename']} with {info['exitstatus']}")

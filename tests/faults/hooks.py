@@ -27,6 +27,7 @@ def block_if_told(program: str) -> None:
         os.unlink(f"{FOLDER}/block-{program}")
     except FileNotFoundError:
         return
+    note("blocked", program)
     time.sleep(FOREVER)
 
 

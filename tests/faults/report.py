@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,10 +22,10 @@ Cells = Mapping[tuple[str, str], Cell]
 
 HELD, BACK, NOT, SKIPPED = "held", "back", "not", "skipped"
 LEGEND = {
-    HELD: "nobody noticed, or the right end",
+    HELD: "nothing failed or lost, or the right end",
     BACK: "back by itself, with traces",
     NOT: "needs a person",
-    SKIPPED: "not to be had on that machine",
+    SKIPPED: "skipped on that machine",
 }
 COLOURS = {HELD: "#1b7f5c", BACK: "#e0a526", NOT: "#b3362c", SKIPPED: "#9a9a9a"}
 INK = {HELD: "#fff", BACK: "#222", NOT: "#fff", SKIPPED: "#fff"}
@@ -36,8 +37,8 @@ def verdict(fault: Fault, cell: Cell) -> str:
         return SKIPPED
     traces = cell.failed or cell.lost or cell.doubled or cell.missed or cell.ticks_doubled
     if fault.ends or fault.should_end:
-        right = fault.promise.status
-        if cell.status is None or cell.orphans or (right == 0) != (cell.status == 0):
+        told = fault.ends or cell.status != 0
+        if cell.status is None or cell.orphans or not told:
             return NOT
         return BACK if cell.lost or cell.doubled else HELD
     if cell.seconds is None or cell.orphans:
@@ -86,12 +87,12 @@ def machine() -> list[str]:
     server = subprocess.run([server_program(), "--version"], capture_output=True, text=True)
     name, *words = server.stdout.split()
     number = next(word.removeprefix("v=") for word in words if word.startswith("v="))
-    packages = ("supervisor", "uvicorn", "uvloop", "redis", "starlette")
+    packages = ("supervisor", "uvicorn", "uvloop", "starlette", "redis")
     return [
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         f"Python {platform.python_version()}",
         *(f"{package} {version(package)}" for package in packages),
-        f"{name} server {number}",
+        f"{name.lower()}-server {number}",
     ]
 
 
@@ -104,24 +105,25 @@ MARKDOWN = """\
 
 What a user sees when something goes wrong, of the same three programs under four launchers:
 
-- **{0}**: the article's own single file, and its `main.py` of three `Process`es and `join()`;
+- **{0}**: the article's own single file, started by its `main.py`: three
+  `Process`es and `join()`;
 - **{1}**: this package under a `multiprocessing` parent;
-- **{2}**: this package under our `supervisord.conf` with everything of our own taken out of it;
+- **{2}**: this package under our `supervisord.conf`, with all that is our own
+  taken out of that;
 - **{3}**: this package under `supervisord.conf` as it is shipped.
 
 ![The chart of the table below](faults.svg)
 
 {summary}
 
-Made by `scripts/faults` on {when}: {machine}. {jobs} cells ran at a time, so read seconds as
-"about".
+{machine}
 
 ## How to read it
 
 Each cell is one real run: a launcher, a Redis with its append-only file on, and a light load. One
 client opens a connection for each request, two keep theirs; each asks every {pause} s and gives
-up after {timeout:.0f} s. Numbered items are pushed at the same rate; an item takes 50 ms of work,
-and faults of the worker strike while it has one of a second in hand. Then the fault strikes.
+up after {timeout:.0f} s. Numbered items are pushed at the same rate. An item takes 50 ms of work;
+where the worker or the launcher is struck, it has one of a second in hand.
 
 A cell says after how many seconds everything worked again, counted from the fault, or from its
 end if it has one ("for 3 s"), and names only what is not zero:
@@ -131,14 +133,19 @@ end if it has one ("for 3 s"), and names only what is not zero:
 - *doubled*: items worked more than once;
 - *ticks missed*, *ticks doubled*: seconds without their push, or with two;
 - *orphans*: processes that live a second after their launcher has gone;
-- *never*: not all works again by itself within {patience:.0f} to {longest:.0f} s, and what does
-  not. Where a program is away, its failures are as many as one cares to wait for: not counted.
+- *never*: something does not work again by itself within {patience:.0f} to {longest:.0f} s. Its
+  failures are then as many as one cares to wait for, and are not counted.
 
 Where the fault means the launcher to end, or nothing but a person can help, the cell says when it
-ended, and with which exit status.
+ended, and with which exit status: whatever watches over the launcher learns of it by that.
 
 The article's column is measured kindly: its client library retries more than the one it had, and
-its output is not buffered. "Stock" runs our programs too, with their queue and their clean stop.
+its output is not buffered. "Stock" runs our programs too, with their queue and their clean stop,
+so that what differs is supervisord. A program that hangs is found by the watchdog, 30 s as
+shipped. In "Redis absent" it is one elsewhere: at an address of this machine the last three
+launchers would start one. The clock that jumps is the programs', not that of Redis's machine.
+Without descriptors, the event loop may accept a connection only to close it: how many fail is
+luck, and depends on which of two processes is struck.
 
 | fault | {header} |
 |---|{rules}|
@@ -172,9 +179,11 @@ def markdown(faults: Sequence[Fault], cells: Cells, when: datetime, jobs: int) -
     return MARKDOWN.format(
         *(column.title for column in COLUMNS),
         summary="\n".join(summary),
-        when=f"{when:%Y-%m-%d}",
-        machine=", ".join(machine()),
-        jobs=jobs,
+        machine=textwrap.fill(
+            f"Made by `scripts/faults` on {when:%Y-%m-%d}: {', '.join(machine())}. {jobs} cells ran"
+            ' at a time, so read seconds as "about".',
+            width=100,
+        ),
         pause=PAUSE,
         timeout=TIMEOUT,
         patience=min(fault.patience for fault in faults),
@@ -195,7 +204,9 @@ def svg(faults: Sequence[Fault], cells: Cells, when: datetime) -> str:
         f' width="{total}" font-family="sans-serif" font-size="12" role="img">',
         "<title>What came of each fault, by launcher</title>",
         '<rect width="100%" height="100%" fill="#fff"/>',
-        _text(12, 26, "What came of each fault: seconds until all worked again", size=16),
+        _text(
+            12, 26, "What came of each fault: seconds until all worked again, or the end", size=16
+        ),
         _text(12, 46, f"measured by scripts/faults on {when:%Y-%m-%d}", colour="#666"),
     ]
     for index, column in enumerate(COLUMNS):
@@ -210,7 +221,8 @@ def svg(faults: Sequence[Fault], cells: Cells, when: datetime) -> str:
             parts.append(_text(x + width / 2, y + 15, words, INK[kind], anchor="middle", size=11))
         # Below the column its sum, as one bar.
         at: float = x
-        for kind, count in sorted(totals(faults, column, cells).items()):
+        counts = totals(faults, column, cells)
+        for kind, count in ((kind, counts[kind]) for kind in LEGEND if counts[kind]):
             part = (width - 2) * count / len(faults)
             parts.append(_box(at, bottom + 12, part, 22, COLOURS[kind], LEGEND[kind]))
             parts.append(_text(at + part / 2, bottom + 28, str(count), INK[kind], anchor="middle"))
@@ -230,14 +242,18 @@ def svg(faults: Sequence[Fault], cells: Cells, when: datetime) -> str:
 def _brief(fault: Fault, cell: Cell) -> str:
     if isinstance(cell, str):
         return "skipped"
-    words = outcome(fault, cell)
-    for long, short in {
-        "ended after ": "ended, ",
-        "never, and runs on": "runs on, half dead",
-    }.items():
-        words = words.replace(long, short)
     extra = [("orphans", cell.orphans), ("lost", cell.lost)]
-    return ", ".join([words, *(f"{count} {name}" for name, count in extra if count)])[:30]
+    noted = [f"{count} {name}" for name, count in extra if count]
+    words = outcome(fault, cell).replace("never, and runs on", "runs on, half dead")
+    if cell.status is not None:
+        words = f"exit {cell.status}"
+        if not noted and cell.seconds is not None:
+            words += f", {cell.seconds:.1f} s"
+        elif not (fault.ends or fault.should_end):
+            words = f"never: {words}"
+    elif noted:
+        words = words.replace("beat, worker", "worker")
+    return ", ".join([words, *noted])
 
 
 def _box(x: float, y: float, width: float, height: float, colour: str, title: str) -> str:
