@@ -28,7 +28,9 @@ def recipe(redis: Server, title: str, number: int = 0, **values: str) -> str:
     for name, value in values.items():
         command = command.replace(f"<{name}>", value)
     words = [client, "-p", str(redis.port), *shlex.split(command)[1:]]
-    return subprocess.run(words, capture_output=True, text=True, errors="replace", check=True).stdout
+    return subprocess.run(
+        words, capture_output=True, text=True, errors="replace", check=True
+    ).stdout
 
 
 def test_every_recipe_is_here() -> None:
