@@ -106,7 +106,7 @@ def test_a_worker_that_hangs_is_told(launch: Launch, redis: Server) -> None:
 
     assert told() == "\n"
     layout.signal("worker", "STOP")
-    layout.eventually(lambda: "worker:worker_00 has been silent for 11 s" in told(), within=20)
+    layout.eventually(lambda: "worker:worker_00 has been silent for" in told(), within=20)
     layout.signal("worker", "CONT")
 
 
