@@ -6,6 +6,7 @@ and told. Output of programs comes by `stdout_events_enabled=true`, `stderr_even
 """
 
 import errno
+import io
 import json
 import os
 import select
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 from supervisor import events
 from supervisor.loggers import StreamHandler
-from supervisor.states import STOPPED_STATES, ProcessStates
+from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from .guard import Function, Plugin
 
@@ -226,6 +227,26 @@ class OwnHandler(StreamHandler):  # type: ignore[misc]  # supervisor has no type
         pass
 
 
+class BetweenRuns(io.TextIOBase):
+    """supervisord's stdout during a reload: what the reader does not take at once is lost."""
+
+    def write(self, text: str) -> int:
+        writer = Writer(sys.__stdout__.fileno())  # type: ignore[union-attr]
+        fd = writer.open()
+        writer.put(text.encode())
+        try:
+            writer.push()
+        finally:
+            os.close(fd)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def style() -> Literal["plain", "colour", "json"]:
     """What LOG_FORMAT, NO_COLOR and the kind of stdout ask for."""
     if os.environ.get("LOG_FORMAT") == "json":
@@ -237,11 +258,12 @@ def install(plugin: Plugin, _: object) -> None:
     """Take over supervisord's stdout, unless it runs as a daemon or is told to be silent."""
     if not plugin.options.nodaemon or plugin.options.silent:
         return
+    before, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
     writer = Writer(sys.stdout.fileno())
     lines = Lines(writer, style())
 
     for index, handler in enumerate(plugin.options.logger.handlers):
-        if getattr(handler, "stream", None) is sys.stdout:
+        if getattr(handler, "stream", None) is before:
             own = OwnHandler(lines, handler.level, plugin.guard)
             plugin.options.logger.handlers[index] = own
 
@@ -256,6 +278,8 @@ def install(plugin: Plugin, _: object) -> None:
 
     def on_close() -> None:
         writer.flush_at_exit()
+        if plugin.options.mood == SupervisorStates.RESTARTING:
+            sys.stdout = BetweenRuns()
         if writer.dropped:
             plugin.options.logger.warn(f"stdout: dropped {writer.dropped} lines, nobody read them")
 

@@ -187,6 +187,19 @@ def test_lines_go_on_after_a_reload(foreign: Make) -> None:
     here.eventually(lambda: here.stdout().count("burst_00 | all said") == 3)
 
 
+def test_a_stuck_reader_freezes_no_reload(foreign: Make) -> None:
+    """Nor what supervisord says between its two runs."""
+    reader, writer = os.pipe()
+    here = foreign(burst(30_000, 1, width=100)).start(stdout=writer)
+    os.close(writer)
+    here.running("burst:burst_00")
+    here.ctl("reload")
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.running("burst:burst_00")
+    assert here.term() == 0
+    os.close(reader)
+
+
 def test_off_is_stock(foreign: Make) -> None:
     here = foreign(TALKER, "logs = off").start()
     here.eventually(lambda: "INFO exited: talker_00" in here.stdout())
