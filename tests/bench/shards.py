@@ -112,6 +112,7 @@ def measure(masters: int) -> None:
         )
 
 
-print(f"{WORKERS} workers, {ITEMS} items that need no work, append-only file on:")
-for masters in (1, 2, 4):
-    measure(masters)
+if __name__ == "__main__":
+    print(f"{WORKERS} workers, {ITEMS} items that need no work, append-only file on:")
+    for masters in (1, 2, 4):
+        measure(masters)
