@@ -18,6 +18,8 @@ CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 # Room for the credentials and nothing else: the kernel drops descriptors that come along.
 ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size)
 LONGEST_STATUS = 200
+MOST_AT_ONCE = 100
+"""Anybody on this machine may send to us: who floods us must not stop supervisord's loop."""
 
 
 def install(plugin: Plugin, _: object) -> None:
@@ -36,7 +38,7 @@ def install(plugin: Plugin, _: object) -> None:
         env["NOTIFY_SOCKET"] = f"@{address}"
 
     def on_read() -> None:
-        while True:
+        for _ in range(MOST_AT_ONCE):
             try:
                 data, ancillary, _, _ = inbox.recvmsg(4096, ANCILLARY)
             except BlockingIOError:

@@ -75,10 +75,10 @@ class Numbers:
             else:
                 self.asked[program] = before
             raise RPCError(Faults.CANT_REREAD, str(error)) from None
-        for config in plugin.options.process_group_configs:
-            if config.name == program:
-                return config
-        raise RPCError(Faults.BAD_NAME, f"{program} is no longer in the file")
+        if self.asked[program] == (None, number):
+            del self.asked[program]
+            raise RPCError(Faults.BAD_NAME, f"{program} is no [program:{program}] of the file")
+        return next(each for each in plugin.options.process_group_configs if each.name == program)
 
     def apply(self, parser: Any) -> None:
         """Set the numbers in what was read; a number that was changed there wins."""

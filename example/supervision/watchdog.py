@@ -14,7 +14,7 @@ from .values import PerProgram, seconds
 
 SHORTEST = 3.0
 """A turn of supervisord's loop may last a second."""
-KILL_AFTER = 1.0
+KILL_AFTER = 0.5
 
 
 def deadline(text: str) -> float:

@@ -83,7 +83,7 @@ def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) ->
     """The kernel names the sender: what a child of a child says counts for nobody."""
     code = 'say("READY=1\\nSTATUS=not mine to say"); print("sent"); time.sleep(1000)'
     programs = program(folder, "behind", code).replace("command = ", "command = /bin/sh -c '")
-    here = foreign(programs.replace("behind.py", "behind.py; true'")).start()
+    here = foreign(programs.replace("behind.py", "behind.py; true'\nstopasgroup = true")).start()
     here.eventually(lambda: "behind | sent" in here.stdout())
     here.running("behind")
     assert "not mine" not in here.ctl("ready").stdout
@@ -145,7 +145,7 @@ def test_a_stopped_process_is_replaced_and_others_are_not(foreign: Make, folder:
 
 def test_a_blocked_loop_tells_where_and_is_replaced(foreign: Make, folder: Path) -> None:
     """Our programs write their stacks to the log before they go."""
-    here = foreign(program(folder, "ours", OURS), "watchdog = 3").start()
+    here = foreign(program(folder, "ours", OURS, "stopwaitsecs = 1\n"), "watchdog = 3").start()
     here.eventually(lambda: "ours | hanging" in here.stdout())
     pid = here.pid("ours")
     here.replaced("ours", pid)

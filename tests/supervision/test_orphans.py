@@ -17,6 +17,7 @@ def family(folder: Path) -> str:
 command = /bin/sleep 1000
 [program:shell]
 command = /bin/sh -c 'sleep 1000 & echo $! > {folder}/grandchild; wait; true'
+stopasgroup = true
 [fcgi-program:socket]
 command = /bin/sleep 1000
 socket = tcp://127.0.0.1:{free_port()}

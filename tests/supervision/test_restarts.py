@@ -59,7 +59,8 @@ def test_a_configuration_error_is_not_tried_again(foreign: Make) -> None:
     here = foreign(
         "[program:soon]\ncommand=/bin/sh -c 'exit 2'\nstartsecs=0\n"
         "[program:wrong]\ncommand=/bin/sh -c 'exit 2'\n"
-        "[program:other]\ncommand=/bin/sh -c 'exit 1'\nstartretries=1\n"
+        "[program:other]\ncommand=/bin/sh -c 'exit 1'\nstartretries=1\n",
+        "config_error = 2",
     ).start()
     here.eventually(lambda: here.table() == dict.fromkeys(("soon", "wrong", "other"), "FATAL"))
     assert len(spawned(here, "soon")) == len(spawned(here, "wrong")) == 1

@@ -22,6 +22,12 @@ numprocs = 2
 [program:single]
 command = /bin/sleep 1000
 
+[program:left]
+command = /bin/sleep 1000
+
+[group:several]
+programs = left
+
 [eventlistener:listens]
 command = /bin/cat
 events = TICK_60
@@ -103,8 +109,10 @@ def test_clear_errors(foreign: Make) -> None:
     """Wrong names and numbers change nothing and say what is right."""
     here = foreign(PROGRAMS).start()
     for words, message in (
-        (["wrok", "2"], "wrok; the programs are single, work"),
-        (["listens", "2"], "listens; the programs are single, work"),
+        (["wrok", "2"], "wrok; the programs are several, single, work"),
+        (["listens", "2"], "listens; the programs are several, single, work"),
+        (["several", "2"], "several is no [program:several] of the file"),
+        (["left", "2"], "left; the programs are"),
         (["work"], "scale takes a program and a number"),
         (["work", "many"], "scale takes a program and a number"),
         (["work", "0"], "expected a number from 1 to 256"),
