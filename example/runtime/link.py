@@ -1,5 +1,6 @@
 """The link to Redis: how to open it, and how to bear with its absence."""
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 # What any call over the link may raise while Redis is away, or not itself.
 ERRORS = (RedisError, OSError)
 
+_TIMEOUT = 5.0  # seconds
 _BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
 
 
@@ -47,7 +49,7 @@ class Link:
         self._failures = 0
 
 
-def connect(url: str, timeout: float = 5.0) -> Redis:
+def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
     """A client for `url` that never retries by itself: its callers decide, and tell.
 
     `timeout`, in seconds, bounds the wait for a connection and for each answer.
@@ -139,8 +141,9 @@ class Lane:
     async def send(self, *requests: Sequence[Any]) -> None:
         """The first half of `ask`; nothing but `receive` or `close` may follow."""
         try:
-            connection = self._connection or await self._open()
-            await connection.send_packed_command(connection.pack_commands(requests))
+            async with asyncio.timeout(_TIMEOUT):
+                connection = self._connection or await self._open()
+                await connection.send_packed_command(connection.pack_commands(requests))
         except BaseException:
             await self.close()
             raise
@@ -150,7 +153,8 @@ class Lane:
         try:
             if self._connection is None:
                 raise NoConnectionError("the connection was closed")
-            return [await self._reply(self._connection) for _ in range(count)]
+            async with asyncio.timeout(_TIMEOUT):
+                return [await self._reply(self._connection) for _ in range(count)]
         except BaseException:
             # With a reply outstanding the connection is of no use.
             await self.close()
@@ -166,7 +170,8 @@ class Lane:
             await redis.aclose()
 
     async def _open(self) -> AbstractConnection:
-        self._redis = connect(await locate(self._url, self._key))
+        # Without time-outs of its own: one for all replies costs less than one for each.
+        self._redis = connect(await locate(self._url, self._key), timeout=None)
         pool: Any = self._redis.connection_pool
         connection: AbstractConnection = await pool.get_connection()
         await connection.send_packed_command(connection.pack_commands([self._greeting]))

@@ -264,6 +264,9 @@ class Worker:
         self.ready.extend(enumerate(items, first))
         self.hold = bool(reply[2])
         self.dry = len(items) < want
+        if wait:
+            self._start()
+            await asyncio.sleep(0)  # whoever waited goes first, then the next request
         return next((answer for answer in others if isinstance(answer, ResponseError)), None)
 
     async def _tend(self) -> None:

@@ -171,54 +171,60 @@ class Bench:
     # latency
 
     def latency(self, count: int) -> tuple[list[float], list[float]]:
-        """Milliseconds from LPUSH to the task's start on an idle queue; naive's and ours.
+        """Milliseconds from before LPUSH in another process to the task; naive's and ours.
 
         In turns of 100, so that both see the same moods of the machine.
         """
-        self.fill(0)
-        mine: list[float] = []
-        theirs: list[float] = []
+        found: tuple[list[float], list[float]] = ([], [])
         for _ in range(max(1, count // 100)):
-            run(self._latencies(theirs, 100, ours_too=False))
-            run(self._latencies(mine, 100, ours_too=True))
-        return theirs, mine
+            for side in (0, 1):
+                self.fill(0)
+                run(self._latencies(found[side], 100, ours_too=bool(side)))
+        return found
 
     async def _latencies(self, found: list[float], count: int, ours_too: bool) -> float:
-        url, arrived = self.server.url, asyncio.Event()
+        url, done = self.server.url, asyncio.Event()
+        left = count + 5
 
-        async def work(_: object) -> None:
-            found.append((time.perf_counter() - pushed) * 1000)
-            arrived.set()
+        async def work(item: bytes) -> None:
+            nonlocal left
+            left -= 1
+            if left < count:  # the first ones warm up
+                found.append((time.monotonic() - float(item)) * 1000)
+            if not left:
+                done.set()
 
         async def loop() -> None:
             client = redis.asyncio.Redis.from_url(url)
             try:
                 while True:
                     _, item = await client.brpop([KEY])  # type: ignore[misc]
-                    await work(item)
+                    await work(item)  # type: ignore[arg-type]
             finally:
                 await client.aclose()
 
-        async def annotated(item: bytes) -> None:
-            await work(item)
-
-        worker = Worker(url, KEY, annotated, Limits(), lambda: None)
+        worker = Worker(url, KEY, work, Limits(), lambda: None)
         serving = asyncio.create_task(worker.serve() if ours_too else loop())
-        producer = redis.asyncio.Redis.from_url(url)
-        for _ in range(count + 5):
-            await asyncio.sleep(0.003)
-            arrived.clear()
-            pushed = time.perf_counter()
-            await producer.lpush(KEY, ITEM)
-            await arrived.wait()
-        del found[-count - 5 : -count]  # the first ones of each turn warm up
-        await producer.aclose()
+        command = [sys.executable, "-c", PUSH, url, KEY, str(left)]
+        producer = await asyncio.create_subprocess_exec(*command)
+        await done.wait()
+        await producer.wait()
         if ours_too:
             await worker.stop(serving)
         else:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         return 0.0
+
+
+PUSH = """
+import sys, time, redis
+url, key, count = sys.argv[1:]
+client = redis.Redis.from_url(url)
+for _ in range(int(count)):
+    time.sleep(0.005)
+    client.lpush(key, str(time.monotonic()))
+"""
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -1,6 +1,7 @@
 """Worker processes: redelivery, failures, poison, time-outs, any bytes, stopping."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ..layout import Layout
 from .workers import KEY, Workers
 
 Process = subprocess.Popen[bytes]
@@ -157,6 +159,7 @@ def test_what_is_not_utf8_is_dead_at_once_for_a_task_that_takes_text(workers: Wo
 
 def test_64_huge_items_do_not_blow_up_memory(workers: Workers) -> None:
     """64 of 10 MB at once, concurrency 64: the worker stays below 300 MB."""
+    workers.redis.client.config_set("appendonly", "no")  # the disk is not the point
     for number in range(64):
         workers.push(b"nap 0.01 %d " % number + b"x" * 10_000_000)
     worker = workers.start()
@@ -276,7 +279,7 @@ def test_what_waits_behind_a_slow_item_goes_to_an_idle_worker(workers: Workers) 
     workers.eventually(lambda: "nap 60" in workers.told("start"), within=30)
     workers.start(concurrency=1)
     workers.eventually(lambda: len(workers.told("end")) == 7000, within=10)
-    assert workers.in_hand() == 1
+    workers.eventually(lambda: workers.in_hand() == 1)
     assert slow.poll() is None
 
 
@@ -293,3 +296,18 @@ def test_an_idle_worker_costs_next_to_nothing(workers: Workers) -> None:
     time.sleep(seconds)  # the measure is of an interval
     cost = (ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds
     assert cost < 0.05
+
+
+def test_restarts_by_supervisorctl_under_load_lose_and_double_nothing(layout: Layout) -> None:
+    """`supervisorctl restart worker:*`, over and over, on the shipped configuration."""
+    count = 0
+    for _ in range(3):
+        for _ in range(2000):
+            layout.push(b"item %d." % count)
+            count += 1
+        layout.ctl("restart", "worker:*", check=True)
+    layout.eventually(lambda: layout.redis.client.llen(KEY) == 0)
+    layout.eventually(lambda: layout.stdout().count("WORKING: item ") >= count)
+    said = Counter(re.findall(r"WORKING: (item \d+)\.", layout.stdout()))
+    assert len(said) == count
+    assert set(said.values()) == {1}
