@@ -4,6 +4,7 @@ Addresses and interfaces exist inside the namespaces only, so nothing here meets
 own network, or another test's.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -82,7 +83,9 @@ class Network:
         for name in ["hub", *(f"h{number + 1}" for number in range(self.hosts))]:
             namespace = f"{self.name}-{name}"
             for pid in subprocess.check_output([IP, "netns", "pids", namespace]).split():
-                os.kill(int(pid), signal.SIGKILL)
+                # Those of a host end by themselves, just now perhaps.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             _ip("netns", "del", namespace)
 
     def _add(self, name: str) -> str:
