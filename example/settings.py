@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from .runtime import queue
+
 
 class SettingsError(Exception):
     """One or more variables hold what they must not; the message names each of them."""
@@ -50,6 +52,11 @@ def _text(text: str) -> str:
     return text
 
 
+def _list_name(text: str) -> str:
+    queue.keys(_text(text))
+    return text
+
+
 def _choice(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -80,7 +87,9 @@ class Settings:
         " redis+sentinel://…host[:port],…/service[/db] or redis+cluster://…host[:port],…",
         secret=True,
     )
-    redis_key: str = _setting("TESTING", _text, "the name of a list, without spaces around it")
+    redis_key: str = _setting(
+        "TESTING", _list_name, "the name of a list, without spaces around it or stray braces"
+    )
     redis_dir: str = _setting("var/redis", _text, "a directory for the embedded Redis's data")
     host: str = _setting("127.0.0.1", _text, "an address of this machine, or a host name")
     port: int = _setting(5000, _number(int, 1, 65535), "a whole number from 1 to 65535")

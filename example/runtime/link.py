@@ -37,7 +37,8 @@ class Link:
         """Take note of a failure. Returns the seconds to wait: capped exponential, with jitter."""
         if not self._failures:
             self._since = time.monotonic()
-            logger.warning("Redis away at %s: %s; retrying", self.where, error)
+            why = str(error) or type(error).__name__
+            logger.warning("Redis away at %s: %s; retrying", self.where, why)
         self._failures += 1
         return float(_BACKOFF.compute(self._failures))
 

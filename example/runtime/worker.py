@@ -55,9 +55,14 @@ class Limits:
 async def run(process: Process, url: str, key: str, work: Work, limits: Limits) -> None:
     """Do what arrives on the list `key`, until `process` is told to stop.
 
-    Exits with status 1, to be replaced, when too many threads cannot be stopped.
+    Exits with status 1, to be replaced, when too many tasks cannot be stopped; with 2 if `work`
+    is no function of one argument with the type hint str or bytes.
     """
-    worker = Worker(url, key, work, limits, lambda: process.ready(f"taking from {key}"))
+    try:
+        worker = Worker(url, key, work, limits, lambda: process.ready(f"taking from {key}"))
+    except TypeError as error:
+        logger.error("wrong task: %s", error)
+        sys.exit(2)
     serving = asyncio.create_task(worker.serve())
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
@@ -171,6 +176,7 @@ class Worker:
         self.joined = self.hold = False
         self.ready.clear()
         self.giving.clear()
+        self.histories.clear()
 
     async def _turn(self) -> None:
         if not self.joined:
@@ -198,6 +204,8 @@ class Worker:
             trouble = await self._step(want, wait=BUSY_WAIT if self.running else self._until_tend())
         else:
             await self._change(self._until_tend())
+            if self.hold:
+                trouble = await self._step(want)
         self.changed.clear()
         if trouble:
             self._start()
@@ -257,6 +265,8 @@ class Worker:
         for (each, _), answer in zip(failed, others, strict=False):
             if not isinstance(answer, ResponseError):
                 del self.failed[each]
+        for each in self.histories.keys() & done:
+            del self.histories[each]
         self.stepped = time.monotonic()
         self._look_ahead(len(done))
         first, items, histories = self.consumer.took(reply)
@@ -345,6 +355,8 @@ class Worker:
     def _start(self) -> None:
         """Start what is ready while slots are free, for one spell."""
         self.starting = False
+        if self.stopping:
+            return
         ready, running, done, loop = self.ready, self.running, self.done, self.loop
         concurrency, text, work, threaded = (
             self.limits.concurrency, self.text, self.work, self.threaded,
@@ -353,7 +365,8 @@ class Worker:
         now = monotonic()
         end = now + SPELL
         deadline = now + self.limits.job_timeout
-        self.started = now
+        if ready and len(running) < concurrency:
+            self.started = now
         while ready and len(running) < concurrency and monotonic() < end:
             each, item = ready.popleft()
             try:
@@ -392,7 +405,6 @@ class Worker:
         if not run.overdue:
             if error is None:
                 self.done.append(each)
-                self.histories.pop(each, None)
             else:
                 self._fail(each, f"{type(error).__name__}: {error}", error)
         self.changed.set()
@@ -437,7 +449,8 @@ def _takes_text(work: Work) -> bool:
     parameters = list(inspect.signature(work).parameters)
     hint = typing.get_type_hints(work).get(parameters[0]) if parameters else None
     if len(parameters) != 1 or hint not in (str, bytes):
-        raise TypeError("the task must take one argument with the type hint str or bytes")
+        name = getattr(work, "__name__", repr(work))
+        raise TypeError(f"{name}() must take one argument, with the type hint str or bytes")
     return hint is str
 
 

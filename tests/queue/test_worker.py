@@ -1,5 +1,6 @@
 """Worker processes: redelivery, failures, poison, time-outs, any bytes, stopping."""
 
+import asyncio
 import os
 import re
 import signal
@@ -7,8 +8,11 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from example.runtime import process, worker
 
 from ..layout import Layout
 from .workers import KEY, Workers
@@ -266,6 +270,30 @@ def test_it_stops_in_time_while_redis_is_away(workers: Workers) -> None:
     begun = time.monotonic()
     assert workers.kill(worker, signal.SIGTERM) == 0
     assert time.monotonic() - begun < 4
+
+
+# what a task may be
+
+
+def no_hint(item):  # type: ignore[no-untyped-def]
+    ...
+
+
+def wrong_hint(item: int) -> None: ...
+
+
+def two_arguments(item: str, more: str) -> None: ...
+
+
+@pytest.mark.parametrize("work", [no_hint, wrong_hint, two_arguments])
+def test_a_task_that_does_not_say_what_it_takes_is_a_wrong_setting(
+    work: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Status 2, which process managers do not retry, and a line that says what to write."""
+    with pytest.raises(SystemExit) as ended:
+        asyncio.run(worker.run(process.Process("x"), "redis://x", KEY, work, worker.Limits()))
+    assert ended.value.code == 2
+    assert "() must take one argument, with the type hint str or bytes" in caplog.text
 
 
 # sharing
