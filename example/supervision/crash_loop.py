@@ -36,6 +36,7 @@ class Limit(NamedTuple):
 def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
     deaths: defaultdict[str, deque[float]] = defaultdict(deque)
     judged: dict[str, float] = {}
+    due: dict[str, float] = {}
 
     def count(process: Any, limit: Limit) -> int:
         now = time.monotonic()
@@ -70,7 +71,10 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
                     why = f"Died {limit.deaths} times within {limit.seconds:g} s"
                     plugin.give_up(process, why)
                 elif delay > 0:
-                    _wait(process, delay)
+                    process.change_state(ProcessStates.BACKOFF)
+                    process.backoff = 0
+                    due[key] = time.monotonic() + delay
+            _hold_back(process, key, due)
 
     plugin.subscribe(ProcessStateBackoffEvent, on_backoff)
     # Deaths are seen in reap(); the restart comes with the transition after it.
@@ -83,7 +87,11 @@ def _is_about_to_restart(process: Any) -> bool:
     return bool(process.state == ProcessStates.EXITED and process.config.autorestart and failed)
 
 
-def _wait(process: Any, seconds: float) -> None:
-    process.change_state(ProcessStates.BACKOFF)
-    process.backoff = 0
-    process.delay = time.time() + seconds
+def _hold_back(process: Any, key: str, due: dict[str, float]) -> None:
+    """Put off the next start, until it is due. Each turn anew: supervisord takes a delay that is
+    longer than its own count for a clock that was set back, and shortens it."""
+    left = due.get(key, 0.0) - time.monotonic()
+    if left > 0 and process.state == ProcessStates.BACKOFF:
+        process.delay = time.time() + left
+    else:
+        due.pop(key, None)

@@ -65,5 +65,9 @@ def _kill_their_children(plugin: Plugin) -> None:
             os.write(watch.stdin.fileno(), " ".join(map(str, groups)).encode() + b"\n")
             known = groups
 
+    def on_close() -> None:
+        watch.stdin.close()
+        watch.wait(timeout=1)
+
     plugin.every_turn(on_turn)
-    plugin.at_close(watch.stdin.close)
+    plugin.at_close(on_close)

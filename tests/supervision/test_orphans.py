@@ -1,10 +1,13 @@
 """orphans: nothing outlives a supervisord that was killed."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from ..launchers import lives
 from ..server import free_port
+from ..waiting import eventually
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -41,9 +44,26 @@ def test_all_die_with_a_killed_supervisord(foreign: Make, folder: Path) -> None:
     pids = killed(here, folder)
     assert len(pids) == 4
     here.process = None
-    here.eventually(lambda: not any(map(lives, pids)), within=1)
+    eventually(lambda: not any(map(lives, pids)), within=1)
     here.start().running("plain", "shell", "socket")
     assert here.term() == 0
+
+
+def test_children_die_even_without_the_watch(foreign: Make, folder: Path) -> None:
+    """The kernel sees to supervisord's own children, should the watching shell be gone."""
+    here = foreign(family(folder)).start()
+    here.running("plain", "shell", "socket")
+    here.pids.add(int((folder / "grandchild").read_text()))
+    assert here.process
+    children = Path(f"/proc/{here.process.pid}/task/{here.process.pid}/children").read_text()
+    [watch] = set(map(int, children.split())) - here.pids
+    own = here.pids - {int((folder / "grandchild").read_text())}
+    os.kill(watch, signal.SIGKILL)
+    here.eventually(lambda: "reaped unknown pid" in here.log())
+    here.process.kill()
+    here.process.wait()
+    here.process = None
+    eventually(lambda: not any(map(lives, own)), within=1)
 
 
 def test_off_is_stock(foreign: Make, folder: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 
 from .foreign import Foreign
 
@@ -23,6 +25,16 @@ def test_who_keeps_dying_after_running_is_given_up(foreign: Make) -> None:
     here.eventually(lambda: here.table()["looper"] == "FATAL")
     assert len(spawned(here, "looper")) == 5
     assert "Died 5 times within 60 s" in here.ctl("status").stdout
+
+
+def test_each_restart_waits_longer(foreign: Make) -> None:
+    """The first comes at once, the second after 1 s, the third after 2 s, and so on to the cap."""
+    here = foreign(LOOPER, "crash_loop = 6/60/2").start()
+    here.eventually(lambda: here.table()["looper"] == "FATAL", within=30)
+    found = re.findall(r"(\S+ \S+),(\d+) INFO spawned: 'looper'", here.log())
+    times = [datetime.fromisoformat(f"{when}.{fraction}") for when, fraction in found]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    assert all(gap > least - 0.1 for gap, least in zip(gaps, (0, 1, 2, 2, 2), strict=True)), gaps
 
 
 def test_each_program_may_have_its_own_limit(foreign: Make) -> None:
