@@ -5,6 +5,7 @@ They take no arguments, read the environment, and end the process with an exit s
 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve.
 """
 
+import asyncio
 import math
 import sys
 from collections.abc import Awaitable, Callable
@@ -56,16 +57,18 @@ def start_scaler() -> None:
 
 
 def _waiting(settings: Settings) -> Callable[[], int | None]:
-    from redis import Redis
-
     from .runtime import link
 
-    client = Redis.from_url(settings.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    redis = link.Link(settings.redis_url)
+    url, key = settings.redis_url, settings.redis_key
+    redis = link.Link(url)
+
+    async def ask() -> int:
+        async with link.connect(await link.locate(url, key), timeout=2) as client:
+            return await client.llen(key)
 
     def waiting() -> int | None:
         try:
-            count = client.llen(settings.redis_key)
+            count = asyncio.run(ask())
         except link.ERRORS as error:
             redis.failed(error)
             return None

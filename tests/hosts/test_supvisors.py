@@ -52,7 +52,12 @@ def supvisors(host: Host, *words: str) -> str:
 
 
 def test_all_hosts_start_and_stop_as_one_application(hosts: list[Host]) -> None:
-    """Asked on any host: each worker runs once, on a host of its own; then none; then all again."""
+    """Asked on any host: each worker runs once, on a host of its own; then none; then all again.
+
+    Our own plugin works meanwhile in the same supervisord.
+    """
+    assert hosts[0].ctl("ready").returncode == 0
+    assert hosts[0].ctl("roll", "app:*").returncode == 0
     assert len({where(hosts)[f"jobs:worker_0{number}"] for number in range(3)}) == 3
     hosts[0].eventually(lambda: sum(worked(hosts).values()) >= 3)
     # Refused until all instances agree that the start is over.
@@ -61,12 +66,6 @@ def test_all_hosts_start_and_stop_as_one_application(hosts: list[Host]) -> None:
     start = ("start_application", "LESS_LOADED", "jobs")
     hosts[2].eventually(lambda: "started" in supvisors(hosts[2], *start))
     hosts[0].eventually(lambda: where(hosts).keys() == JOBS)
-
-
-def test_our_plugin_works_beside_it(hosts: list[Host]) -> None:
-    """`ready` and `roll` in the same supervisord."""
-    assert hosts[0].ctl("ready").returncode == 0
-    assert hosts[0].ctl("roll", "app:*").returncode == 0
 
 
 def test_a_killed_hosts_programs_are_started_elsewhere(hosts: list[Host]) -> None:

@@ -10,7 +10,8 @@ from example.supervision.scaler import Policy
 
 from ..launchers import SCRIPTS
 from ..layout import ROOT
-from ..server import Server
+from ..server import Server, free_port
+from ..waiting import eventually
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -73,6 +74,23 @@ def test_redis_away_changes_nothing(foreign: Make, folder: Path, redis: Server) 
     here.eventually(lambda: "scaler | " in here.stdout() and "Redis away" in here.stdout())
     assert here.table()["scaler"] == "RUNNING"
     assert workers(here) == 1
+
+
+def test_the_master_in_charge_is_asked(foreign: Make, folder: Path) -> None:
+    """REDIS_URL names a cluster: the queue's length counts all the same."""
+    bus = str(free_port())
+    with Server(folder / "redis", "--cluster-enabled", "yes", "--cluster-port", bus) as node:
+        node.client.cluster("ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: node.client.cluster("INFO")["cluster_state"] == "ok")
+        node.client.lpush("TESTING", *range(1000))
+        here = foreign(
+            "[program:worker]\ncommand = sleep 600\nprocess_name = worker_%(process_num)02d\n"
+            + example_section().replace("/..", ""),
+            REDIS_URL=f"redis+cluster://127.0.0.1:{node.port}",
+        )
+        (folder / "var").mkdir()
+        here.start()
+        here.eventually(lambda: workers(here) == 4, within=20)
 
 
 @pytest.mark.parametrize(
