@@ -7,12 +7,14 @@ import pty
 import resource
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ..launchers import SCRIPTS
 from .foreign import EVENTS, Foreign
 
 Make = Callable[..., Foreign]
@@ -172,9 +174,18 @@ directory = %(here)s
 
 
 def test_tail_follows_as_before(foreign: Make) -> None:
-    """`supervisorctl tail` reads the file, which is written as ever."""
+    """`supervisorctl tail -f` shows what the file gets, which is written as ever."""
     here = foreign(burst(10, 1)).start()
-    here.eventually(lambda: "all said" in here.ctl("tail", "burst:burst_00").stdout)
+    here.running("burst:burst_00")
+    command = [str(SCRIPTS / "supervisorctl"), "-c", str(here.conf), "tail", "-f", "burst:burst_00"]
+    with subprocess.Popen(command, env=here.environ, stdout=subprocess.PIPE) as tail:
+        assert tail.stdout
+        try:
+            assert any(b"all said" in line for line in tail.stdout)
+            here.ctl("restart", "burst:*")
+            assert any(b"all said" in line for line in tail.stdout)
+        finally:
+            tail.kill()
 
 
 def test_lines_go_on_after_a_reload(foreign: Make) -> None:
