@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[Any], Any]
 
-STEP = 256  # items that one request takes at most
+STEP = 1024  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
 GRACE = 1.0  # seconds a task has to end once it was told to
