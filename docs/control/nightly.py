@@ -8,7 +8,7 @@ from supervisor import childutils
 
 supervisor = childutils.getRPCInterface(os.environ).supervisor
 for step in sys.argv[1:]:
-    supervisor.startProcess(step, False)
+    supervisor.startProcessGroup(step, False)
     while (info := supervisor.getProcessInfo(step))["statename"] in ("STARTING", "RUNNING"):
         time.sleep(0.1)
     if info["statename"] != "EXITED" or info["exitstatus"]:
