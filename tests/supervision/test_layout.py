@@ -1,5 +1,6 @@
 """The shipped configuration: what the plugin does for app, beat, worker and redis."""
 
+import os
 import re
 import signal
 from collections.abc import Callable
@@ -56,6 +57,18 @@ def test_a_hung_worker_is_replaced(launch: Launch, redis: Server) -> None:
     hung = layout.pid("worker")
     layout.signal("worker", "STOP")
     layout.eventually(lambda: layout.table()["worker:worker_00"][1] not in (0, hung))
+    layout.push(b"afterwards")
+    layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
+
+
+def test_poison_does_not_end_it_all(layout: Layout) -> None:
+    """Four deaths of a worker, each as soon as it has started, are not the end."""
+    for _ in range(4):
+        pid = layout.eventually(lambda: int(layout.ctl("pid", "worker:worker_00").stdout))
+        os.kill(pid, signal.SIGKILL)
+        layout.eventually(
+            lambda pid=pid: int(layout.ctl("pid", "worker:worker_00").stdout) not in (0, pid)  # type: ignore[misc]
+        )
     layout.push(b"afterwards")
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 
