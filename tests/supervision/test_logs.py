@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from example.supervision.logs import Writer
+
 from ..launchers import SCRIPTS
 from .foreign import EVENTS, Foreign
 
@@ -110,6 +112,29 @@ def test_a_stuck_reader_freezes_nothing(foreign: Make, kind: str) -> None:
     assert time.monotonic() - before < 5
     assert "stdout: dropped " in here.log()
     os.close(reader)
+
+
+def test_a_pipe_of_another_user_freezes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be opened anew without waiting, as in some containers: we write what it takes."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    reader, target = os.pipe()
+    monkeypatch.setattr(os, "open", refuse)
+    writer = Writer(target)
+    writer.open()
+    sent = b"".join(b"%0999d\n" % number for number in range(500))
+    for line in sent.splitlines(keepends=True):
+        writer.put(line)
+        writer.push()
+    got = b""
+    while len(got) < len(sent):
+        got += os.read(reader, 50_000)
+        writer.push()
+    assert got == sent
+    for fd in (reader, target, writer.fd):
+        os.close(fd)
 
 
 def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None:
