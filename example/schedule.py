@@ -1,6 +1,9 @@
 """Yours: what beat pushes on the queue, and when.
 
-Each entry has a name of its own, by which all beats agree which of its ticks are done.
+Each entry has a name of its own, by which all beats agree which of its ticks are done. It is
+Every(seconds, push) or Cron(expression, time zone, push), for instance
+Cron("0 3 * * MON-FRI", "Europe/Berlin", "nightly"). What to push is a str, bytes, or a function
+of the tick's time.
 """
 
 from .runtime.beat import Every

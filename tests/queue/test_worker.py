@@ -165,7 +165,7 @@ def test_64_huge_items_do_not_blow_up_memory(workers: Workers) -> None:
     """64 of 10 MB at once, concurrency 64: the worker stays below 300 MB."""
     workers.redis.client.config_set("appendonly", "no")  # the disk is not the point
     for number in range(64):
-        workers.push(b"nap 0.01 %d " % number + b"x" * 10_000_000)
+        workers.push(b"nap 0 %d " % number + b"x" * 10_000_000)
     worker = workers.start()
     workers.eventually(lambda: len(workers.told("end")) == 64, within=60)
     status = Path(f"/proc/{worker.pid}/status").read_text()
