@@ -161,8 +161,9 @@ class Scene:
 
     def in_hand(self, kind: str) -> None:
         """Push an item of this kind, and wait until a worker has it in hand."""
-        item = self.load.push(kind)
-        if kind == "endless" and item:
+        item = eventually(lambda: self.load.push(kind))
+        assert item
+        if kind == "endless":
             self.endless.add(item)
         self.eventually(lambda: any(n[1] == "began" and n[3] == item for n in self.journal()))
 

@@ -348,15 +348,15 @@ FAULTS = [
     Fault(
         "worker crashes at each start",
         _crash("crash", "worker"),
-        Promise(status=70, seconds=30, failed=9, **REDONE),
-        patience=40,
+        Promise(status=70, seconds=75, failed=9, **REDONE),
+        patience=80,
         should_end=True,
     ),
     Fault(
         "worker crashes 1.5 s after each start",
         _crash("crash-late", "worker"),
-        Promise(status=70, seconds=55, failed=9, doubled=9, ticks_doubled=9),
-        patience=60,
+        Promise(status=70, seconds=75, failed=9, doubled=9, ticks_doubled=9),
+        patience=80,
         should_end=True,
     ),
     Fault(
