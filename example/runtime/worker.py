@@ -201,7 +201,8 @@ class Worker:
             self._start()
             await asyncio.sleep(0)
         elif want and not self.hold:
-            trouble = await self._step(want, wait=BUSY_WAIT if self.running else self._until_tend())
+            # One: an idle queue has no more, and Redis answers sooner.
+            trouble = await self._step(1, wait=BUSY_WAIT if self.running else self._until_tend())
         else:
             await self._change(self._until_tend())
             if self.hold:

@@ -93,7 +93,7 @@ class Bench:
     def __init__(self, server: Server, scale: float) -> None:
         self.server = server
         self.scale = scale
-        self.redis_cpu = 0.0
+        self.redis_cpu = self.worker_cpu = 0.0  # us an item, of the last measure
 
     def count(self, full: int) -> int:
         return max(1000, int(full * self.scale))
@@ -117,9 +117,10 @@ class Bench:
     def speed(self, main: Callable[[str, int], Coroutine[Any, Any, float]], full: int) -> float:
         count = self.count(full)
         self.fill(count)
-        before = self.cpu()
+        before, mine = self.cpu(), time.process_time()
         speed = run(main(self.server.url, count))
         self.redis_cpu = (self.cpu() - before) / count * 1e6
+        self.worker_cpu = (time.process_time() - mine) / count * 1e6
         return speed
 
     def compare(self, rounds: int, full: int, work: Work, limits: Limits) -> tuple[float, float]:
@@ -265,6 +266,7 @@ def report(bench: Bench, options: argparse.Namespace) -> None:
         ">= 20 x naive",
     )
     show("  Redis CPU an item", f"{bench.redis_cpu:.2f} us", "<= 3 us")
+    show("  worker CPU an item", f"{bench.worker_cpu:.2f} us", "")
     theirs, mine = bench.compare(rounds, 100_000, nothing, Limits(concurrency=1))
     show("no-op tasks, concurrency 1", f"{mine / theirs:.1f} x", ">= 1 x naive")
 
