@@ -74,10 +74,10 @@ def add_host(network: Network, folder: Path) -> AddHost:
 
 @pytest.fixture
 def hosts(store: Store, add_host: AddHost) -> list[Host]:
-    """Three hosts with one Redis, all ready; an item takes half a second."""
-    hosts = [add_host(store.url) for _ in range(3)]
+    """Three hosts with one Redis, all ready; an item takes two seconds, eight at a time."""
+    hosts = [add_host(store.url, CONCURRENCY="8") for _ in range(3)]
     for host in hosts:
-        host.work_slowly(0.5)
+        host.work_slowly(2)
         host.start()
     for host in hosts:
         host.ready()

@@ -14,17 +14,22 @@ from .network import Network, address
 
 T = TypeVar("T")
 
-# As tasks.py, but it takes a while, and tells of the beginning too.
+# As tasks.py, but it takes a while, and tells of the beginning too. Also to a file of its own: what
+# is on its way to supervisord is lost with the host, though the item is done.
 SLOW = """\
 import asyncio, logging
 import example, example.tasks
 
 async def work(item: str) -> None:
     logging.info("BEGUN: %s", item)
-    await asyncio.sleep(float({seconds}))
+    await asyncio.sleep({seconds})
     logging.info("WORKING: %s", item)
 
 example.tasks.work = work
+start = logging.basicConfig
+logging.basicConfig = lambda handlers, **options: start(
+    handlers=[*handlers, logging.FileHandler("told")], **options
+)
 example.start_worker()
 """
 
@@ -100,6 +105,11 @@ class Host:
 
     def stdout(self) -> str:
         return (self.folder / "stdout").read_text(errors="replace")
+
+    def told(self) -> str:
+        """What workers have told: all of it if they work slowly."""
+        told = self.folder / "told"
+        return told.read_text(errors="replace") if told.exists() else self.stdout()
 
     def eventually(self, check: Callable[[], T], within: float = 15.0) -> T:
         return eventually(check, within, self.report)

@@ -1,6 +1,5 @@
 """Three hosts, each with its own supervisord, and one Redis."""
 
-import itertools
 import re
 from collections import Counter
 
@@ -8,67 +7,78 @@ from .conftest import Store
 from .host import Host
 
 
-def worked(hosts: list[Host]) -> Counter[str]:
-    """Item -> how often it has been worked, on whatever host."""
-    found = (re.findall(r"WORKING: (.*)", host.stdout()) for host in hosts)
-    return Counter(item for items in found for item in items)
-
-
 def test_every_slot_is_ticked_once(hosts: list[Host]) -> None:
-    """Three beats, no leader: each second's push comes once, and none is left out."""
-    hosts[0].eventually(lambda: len(worked(hosts)) >= 8)
+    """Three beats, no leader: each second is pushed once, also after a host has lost its power.
+
+    A second in which this machine let none of them run is told as missed.
+    """
+    hosts[0].eventually(lambda: len(worked(hosts)) >= 8, within=30)
     hosts[0].kill()
-    hosts[1].eventually(lambda: len(worked(hosts)) >= 14)
-    ticks = worked(hosts)
-    slots = sorted(float(item.removeprefix("OK: ")) for item in ticks)
-    assert {later - sooner for sooner, later in itertools.pairwise(slots)} == {1.0}
-    pushes = sum(host.stdout().count("PUSH") for host in hosts)
-    assert len(slots) <= pushes <= len(slots) + 3
+    hosts[1].eventually(lambda: len(worked(hosts)) >= 14, within=30)
+    last = max(slots(hosts))
+
+    def none_left_out() -> bool:
+        told = "\n".join(host.stdout() for host in hosts)
+        missed = sum(map(int, re.findall(r"(\d+) ticks of 'ok' were missed", told)))
+        found = {slot for slot in slots(hosts) if slot <= last}
+        return len(found) + missed >= last - min(found) + 1
+
+    # What the lost host had in hand comes late.
+    hosts[1].eventually(none_left_out, within=30)
+    # A slot that was pushed twice would be worked twice.
+    assert set(worked(hosts[1:]).values()) == {1}
+
+
+def slots(hosts: list[Host]) -> set[float]:
+    """Those whose tick has been worked."""
+    return {float(item.removeprefix("OK: ")) for item in worked(hosts)}
 
 
 def test_a_killed_hosts_items_are_worked_elsewhere(hosts: list[Host], store: Store) -> None:
-    """Its power goes while it works: what it had in hand is begun elsewhere within ten seconds."""
-    begun = fill_until_begun(hosts[0], store)
+    """Its power goes while it works: what it had in hand is begun elsewhere."""
+    push(store, "item", 40)
+    hosts[0].eventually(lambda: in_hand(hosts[0]))
     hosts[0].kill()
-    for item in begun:
-        others_begin(hosts[1:], item)
-    hosts[1].eventually(lambda: everything(100) <= worked(hosts).keys())
+    assert in_hand(hosts[0])
+    hosts[1].eventually(lambda: in_hand(hosts[0]) <= begun(hosts[1:]), within=30)
+    hosts[1].eventually(lambda: names("item", 40) <= worked(hosts).keys(), within=30)
 
 
 def test_a_cut_off_hosts_items_are_worked_elsewhere(hosts: list[Host], store: Store) -> None:
     """Its cable goes: the same. When it is back it harms nothing, and takes part again."""
-    begun = fill_until_begun(hosts[0], store)
+    push(store, "item", 40)
+    hosts[0].eventually(lambda: in_hand(hosts[0]))
     hosts[0].cut()
-    for item in begun:
-        others_begin(hosts[1:], item)
+    had = in_hand(hosts[0])
+    assert had
+    hosts[1].eventually(lambda: had <= begun(hosts[1:]), within=30)
     hosts[0].mend()
-    pushed: list[str] = []
-
-    def takes_part() -> bool:
-        pushed.append(f"after {len(pushed)}.")
-        store.client.lpush("TESTING", pushed[-1])
-        return bool(worked(hosts[:1]).keys() & set(pushed))
-
-    hosts[0].eventually(takes_part, within=30)
-    hosts[0].eventually(lambda: everything(100) | set(pushed) <= worked(hosts).keys(), within=30)
-    assert {worked(hosts)[item] for item in pushed} == {1}
+    push(store, "after", 100)
+    hosts[0].eventually(lambda: begun(hosts[:1]) & names("after", 100), within=30)
+    everything = names("item", 40) | names("after", 100)
+    hosts[0].eventually(lambda: everything <= worked(hosts).keys(), within=40)
+    assert {worked(hosts)[item] for item in names("after", 100)} == {1}
 
 
-def fill_until_begun(host: Host, store: Store) -> set[str]:
-    """Push a hundred items; returns those that the host has begun and not ended."""
-    for number in range(100):
-        store.client.lpush("TESTING", f"item {number}.")
-
-    def in_hand() -> set[str]:
-        found = set(re.findall(r"BEGUN: (item .*)", host.stdout()))
-        return found - worked([host]).keys()
-
-    return host.eventually(in_hand)
+def names(kind: str, count: int) -> set[str]:
+    return {f"{kind} {number}." for number in range(count)}
 
 
-def others_begin(hosts: list[Host], item: str) -> None:
-    hosts[0].eventually(lambda: any(f"BEGUN: {item}" in host.stdout() for host in hosts), within=10)
+def push(store: Store, kind: str, count: int) -> None:
+    store.client.lpush("TESTING", *names(kind, count))
 
 
-def everything(count: int) -> set[str]:
-    return {f"item {number}." for number in range(count)}
+def worked(hosts: list[Host]) -> Counter[str]:
+    """Item -> how often it has been worked, on whatever host."""
+    found = (re.findall(r"WORKING: (.*)", host.told()) for host in hosts)
+    return Counter(item for items in found for item in items)
+
+
+def begun(hosts: list[Host]) -> set[str]:
+    found = (re.findall(r"BEGUN: (.*)", host.told()) for host in hosts)
+    return {item for items in found for item in items}
+
+
+def in_hand(host: Host) -> set[str]:
+    """What the host has begun and not ended."""
+    return begun([host]) & names("item", 40) - worked([host]).keys()

@@ -9,7 +9,7 @@ from ..waiting import eventually
 from .conftest import AddHost, Store
 from .host import Host
 from .network import HUB_ADDRESS, Network
-from .test_hosts import everything, worked
+from .test_hosts import names, push, worked
 
 PORTS = (26379, 26380, 26381)
 URL = f"redis+sentinel://{','.join(f'{HUB_ADDRESS}:{port}' for port in PORTS)}/main"
@@ -60,19 +60,18 @@ def test_a_fail_over_in_flight_loses_nothing_that_the_replica_had(
     hosts: list[Host], store: Store, replica: Store
 ) -> None:
     """The master is killed while items are in hand: all are worked, and beats go on."""
-    for number in range(200):
-        store.client.lpush("TESTING", f"item {number}.")
+    push(store, "before", 200)
     hosts[0].eventually(lambda: len(worked(hosts)) > 20)
     assert store.client.wait(1, 5000) == 1
     store.kill()
     eventually(lambda: replica.client.role()[0] == b"master", within=20)
-    for number in range(200, 220):
-        replica.client.lpush("TESTING", f"item {number}.")
-    hosts[0].eventually(lambda: everything(220) <= worked(hosts).keys(), within=40)
+    push(replica, "after", 20)
+    everything = names("before", 200) | names("after", 20)
+    hosts[0].eventually(lambda: everything <= worked(hosts).keys(), within=40)
     ticks = sum(host.stdout().count("PUSH") for host in hosts)
     hosts[0].eventually(lambda: sum(host.stdout().count("PUSH") for host in hosts) > ticks + 2)
     store.start()
     eventually(lambda: store.client.role()[0] == b"slave", within=20)
-    replica.client.lpush("TESTING", "item 220.")
-    hosts[0].eventually(lambda: everything(221) <= worked(hosts).keys())
+    push(replica, "at last", 20)
+    hosts[0].eventually(lambda: names("at last", 20) <= worked(hosts).keys())
     assert "Redis back" in hosts[0].stdout()
