@@ -149,7 +149,7 @@ request.step = function()
         redis.call('DEL', chosen)
       end
     end
-    if #items < want then take_due(retry, math.min(want, 16)) end
+    if #items < want then take_due(retry, math.min(want, 16)) end -- few: they may be huge
   end
   for _, list in ipairs({ aside, inbox }) do
     local ask = list == aside and 16 or 1
