@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 
 from . import start_app, start_beat, start_redis, start_worker
@@ -17,7 +16,7 @@ from .runtime import log
 from .settings import Settings, SettingsError
 
 PROGRAMS = {"redis": start_redis, "app": start_app, "beat": start_beat, "worker": start_worker}
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 
 logger = logging.getLogger(__name__)
 
@@ -52,23 +51,22 @@ class Family:
 
     def live(self, kill_after: float) -> int:
         """Wait until all children have ended; `kill_after` seconds of stopping, kill the rest."""
-        deadline = None
         while self.alive:
-            if self.stopping:
-                self._tell()
-                deadline = deadline or time.monotonic() + kill_after
-            left = 3600.0 if deadline is None else deadline - time.monotonic()
-            info = signal.sigtimedwait(SIGNALS, max(0.0, left))
-            if info is None and deadline is not None:
+            number = signal.sigwait(SIGNALS)
+            if number == signal.SIGALRM:
                 self._kill()
-            elif info and info.si_signo != signal.SIGCHLD:
+            elif number != signal.SIGCHLD:
                 # Whoever was told before hears it again: a second one means "at once".
                 self.told.clear()
                 self.stopping = True
             self._bury()
+            if self.stopping:
+                self._tell(kill_after)
         return self.status
 
-    def _tell(self) -> None:
+    def _tell(self, kill_after: float) -> None:
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, kill_after)
         first = [child for child in self.alive if child.name != "redis"]
         for child in first or self.alive:
             if child.name not in self.told:
@@ -80,13 +78,17 @@ class Family:
             logger.error("%s does not stop: killed", child.name)
             child.kill()
             child.join()
+        self.alive.clear()
         self.status = 1
 
     def _bury(self) -> None:
         for child in [child for child in self.alive if not child.is_alive()]:
             self.alive.remove(child)
-            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already.
-            expected = child.exitcode == 0 and (self.stopping or child.name == "redis")
+            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already. One
+            # that was told to stop before it listened to signals ends by the signal.
+            expected = (child.exitcode == 0 and child.name == "redis") or (
+                child.exitcode in (0, -signal.SIGTERM) and self.stopping
+            )
             if not expected:
                 logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
                 self.status = 1

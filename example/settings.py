@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from redis.asyncio import ConnectionPool
+
 from .runtime import queue
 
 
@@ -36,9 +38,18 @@ def _redis_url(text: str) -> str:
         right = right and bool(service) == (kind == "sentinel") and bool(kind or len(hosts) == 1)
     else:
         right = False
-    if not right:
+    # A fragment is a password with a bare # in it.
+    if not right or url.fragment:
         raise ValueError
+    _try_options(url.query)
     return text
+
+
+def _try_options(query: str) -> None:
+    try:
+        ConnectionPool.from_url(f"redis://localhost?{query}").make_connection()  # type: ignore[no-untyped-call]
+    except TypeError as error:
+        raise ValueError from error
 
 
 def _is_host(text: str) -> bool:

@@ -100,6 +100,14 @@ class TestParent:
         assert not parent.living()
         assert "Redis away" not in parent.stdout().partition("stopping: SIGTERM")[2]
 
+    def test_it_may_be_stopped_while_it_starts(self, launch: Launch, redis: Server) -> None:
+        """A TERM before the children listen to signals: still a clean end."""
+        parent = launch(launchers.parent, redis)
+        parent.start()
+        parent.eventually(lambda: "worker started with pid" in parent.stdout())
+        assert parent.stop() == [0]
+        assert "died" not in parent.stdout()
+
     def test_a_wrong_setting_starts_nothing(self, launch: Launch, redis: Server) -> None:
         parent = launch(launchers.parent, redis, PORT="many")
         parent.start()

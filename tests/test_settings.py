@@ -53,6 +53,9 @@ def test_what_is_set_is_read() -> None:
         ("REDIS_URL", "redis://localhost:port"),
         ("REDIS_URL", "redis://localhost/one"),
         ("REDIS_URL", "redis://[::1"),
+        ("REDIS_URL", "redis://:pass#word@localhost"),
+        ("REDIS_URL", "redis://localhost?no_such_option=1"),
+        ("REDIS_URL", "redis://localhost?socket_timeout=soon"),
         ("REDIS_URL", "unix://"),
     ],
 )

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
+ECHO_SECONDS = 0.5
+"""Some who stop a program signal it and its group: a repeat this soon is the same request."""
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -42,12 +45,14 @@ class Process:
     """What launchers see of a program, as an async context around its main loop.
 
     The first TERM or INT sets `stopping`: finish what is in hand, then leave the context.
-    A second one ends the process at once with status 128 + signal, whatever it does.
+    A later one ends the process at once with status 128 + signal, whatever it does.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = asyncio.Event()
+        self._told_to_stop = 0.0
+        self._sign_of_life = "WATCHDOG=1"
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -70,25 +75,31 @@ class Process:
         """Announce that the program does its work now; `status` is one line for people."""
         logger.info("%s ready: %s", self.name, status)
         notify(f"READY=1\nSTATUS={status}")
+        # Again each time: a manager that was busy may have missed the first.
+        self._sign_of_life = "READY=1\nWATCHDOG=1"
 
     def status(self, status: str) -> None:
         """Announce, in one line for people, how the program does."""
         notify(f"STATUS={status}")
 
     def _stop(self, number: signal.Signals) -> None:
+        if self.stopping.is_set() and time.monotonic() - self._told_to_stop < ECHO_SECONDS:
+            return
         if self.stopping.is_set():
             logger.warning("%s ends at once: a second %s", self.name, number.name)
             logging.shutdown()
             os._exit(128 + number)
         logger.info("%s stopping: %s", self.name, number.name)
         notify("STOPPING=1")
+        self._told_to_stop = time.monotonic()
+        self._sign_of_life = "WATCHDOG=1"
         self.stopping.set()
 
     async def _feed_watchdog(self) -> None:
         # From the event loop on purpose: a blocked loop must fall silent.
         seconds = watchdog_seconds()
         while seconds:
-            notify("WATCHDOG=1")
+            notify(self._sign_of_life)
             await asyncio.sleep(min(seconds / 3, BEAT_SECONDS))
 
 
