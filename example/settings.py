@@ -117,7 +117,7 @@ class Settings:
         100_000, _number(int, 1, 10**12), "how many items may wait before beat stops pushing"
     )
     drain_seconds: float = _setting(
-        8.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
+        5.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
     )
     scale_program: str = _setting("worker", _text, "the name of a program")
     scale_min: int = _setting(1, _number(int, 1, 256), "a whole number from 1 to 256")

@@ -1,8 +1,9 @@
 """The whole stop takes no longer than one bound, which a container's grace period can cover.
 
 supervisord stops one group after another, the lowest `priority` last, and gives each its own
-`stopwaitsecs`: up to the sum of all. Here each group gets what is left of the bound, less a
-second, or a share, for every group that is still to come, and then SIGKILL.
+`stopwaitsecs`: up to the sum of all. Here groups of one priority stop together; they get what is
+left of the bound, less a second, or a share, for every priority that is still to come, and then
+SIGKILL.
 """
 
 import time
@@ -13,21 +14,21 @@ from supervisor.states import ProcessStates, SupervisorStates
 
 from .guard import Plugin
 
-MOST_FOR_A_LATER_GROUP = 1.0
+MOST_FOR_A_LATER_PRIORITY = 1.0
 
 
 def install(plugin: Plugin, bound: float) -> None:
     end = share = 0.0
 
     def shorten(process: Any) -> None:
-        later = sum(group is not process.group for group in _groups_that_are_up(plugin))
-        process.delay = min(process.delay, end - later * share)
+        later = _priorities_that_are_up(plugin) - {process.group.config.priority}
+        process.delay = min(process.delay, end - len(later) * share)
 
     def on_stop(_: object) -> None:
         nonlocal end, share
         # supervisord's own deadlines, in process.delay, are by this clock.
         end = time.time() + bound
-        share = min(MOST_FOR_A_LATER_GROUP, bound / (1 + len(_groups_that_are_up(plugin))))
+        share = min(MOST_FOR_A_LATER_PRIORITY, bound / (1 + len(_priorities_that_are_up(plugin))))
         for process in plugin.processes():
             if process.state == ProcessStates.STOPPING:
                 shorten(process)
@@ -36,10 +37,18 @@ def install(plugin: Plugin, bound: float) -> None:
         if plugin.options.mood < SupervisorStates.RUNNING:
             shorten(event.process)
 
+    def stop_the_like() -> None:
+        """supervisord itself tells only the last of its stop_groups, which it has sorted."""
+        groups = plugin.supervisord.stop_groups or []
+        for group in groups[:-1]:
+            if group.config.priority == groups[-1].config.priority:
+                group.stop_all()
+
     plugin.subscribe(SupervisorStoppingEvent, on_stop)
     plugin.subscribe(ProcessStateStoppingEvent, on_stopping)
+    plugin.before(plugin.supervisord, "ordered_stop_groups_phase_1", stop_the_like)
 
 
-def _groups_that_are_up(plugin: Plugin) -> list[Any]:
+def _priorities_that_are_up(plugin: Plugin) -> set[int]:
     groups = plugin.supervisord.stop_groups or []
-    return [group for group in groups if group.get_unstopped_processes()]
+    return {group.config.priority for group in groups if group.get_unstopped_processes()}

@@ -2,17 +2,19 @@
 
 import os
 import re
+import shutil
 import signal
+import socket
 from collections.abc import Callable
 
-from ..layout import Layout
+from ..layout import ROOT, Layout
 from ..server import Server, free_port
 
 Launch = Callable[..., Layout]
 
 
 def test_all_stop_in_order(launch: Launch, redis: Server) -> None:
-    """beat, then app, then worker; redis last, and nobody is killed."""
+    """beat, then app and worker; redis last, and nobody is killed."""
     layout = launch(Layout, redis, REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     layout.start()
     layout.ready()
@@ -20,9 +22,62 @@ def test_all_stop_in_order(launch: Launch, redis: Server) -> None:
     assert layout.shutdown() == 0
     stopped = re.findall(r"stopped: (\w+)", layout.stdout())
     assert stopped[0] == "beat"
-    assert sorted(stopped[1:3]) == ["app_00", "app_01"]
-    assert stopped[3:] == ["worker_00", "redis"]
+    assert sorted(stopped[1:4]) == ["app_00", "app_01", "worker_00"]
+    assert stopped[4:] == ["redis"]
     assert "SIGKILL" not in layout.stdout()
+
+
+SLOW_TASK = """
+import asyncio
+
+async def work(item: str) -> None:
+    logger.info("BEGUN: %s", item)
+    await asyncio.sleep(600)
+"""
+SLOW_PAGE = """
+import asyncio
+
+async def slow(request: Request) -> PlainTextResponse:
+    print("slow request", flush=True)
+    await asyncio.sleep(600)
+    return PlainTextResponse("late")
+
+app.routes.append(Route("/slow", slow))
+"""
+
+
+def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) -> None:
+    """By the shipped defaults: an item that does not end is back in the queue, uncharged, however
+    slow a request or idle a connection is; nobody is killed."""
+    layout = launch(Layout, redis)
+    code = layout.folder / "code"
+    shutil.copytree(ROOT / "example", code / "example")
+    for name, text in (("tasks.py", SLOW_TASK), ("api.py", SLOW_PAGE)):
+        with open(code / "example" / name, "a") as file:
+            file.write(text)
+    # Without beat: its items would fill the worker's hands.
+    layout.override(
+        "code",
+        f'[program:worker]\nenvironment = PYTHONPATH="{code}"\n'
+        f'[fcgi-program:app]\nenvironment = PYTHONPATH="{code}"\n'
+        "[program:beat]\nautostart = false\n",
+    )
+    layout.start()
+    layout.eventually(lambda: layout.ctl("ready", "app", "worker").returncode == 0)
+    layout.push(b"endless")
+    layout.eventually(lambda: "BEGUN: endless" in layout.stdout())
+    with (
+        socket.create_connection(("127.0.0.1", layout.port)) as slow,
+        socket.create_connection(("127.0.0.1", layout.port)) as idle,
+    ):
+        slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        layout.eventually(lambda: "slow request" in layout.stdout())
+        assert idle.recv(4096).startswith(b"HTTP/1.1 200")
+        assert layout.shutdown() == 0
+    assert "SIGKILL" not in layout.stdout()
+    assert redis.client.lrange("TESTING", 0, -1) == [b"endless"]
+    assert redis.client.keys("{TESTING}:hand:*") == []
 
 
 def test_ready_tells_of_all(layout: Layout) -> None:

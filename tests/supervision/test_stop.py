@@ -39,6 +39,18 @@ def test_the_last_to_start_is_the_first_to_stop(foreign: Make) -> None:
     assert "SIGKILL" not in here.log()
 
 
+def test_groups_of_one_priority_stop_together(foreign: Make) -> None:
+    """Neither waits for the other, nor takes of its time: both need more than half the bound."""
+    programs = group("store", 1, "0.1") + group("one", 2, "3") + group("two", 2, "3")
+    here = foreign(programs, "stop = 6").start()
+    up(here, "store", "one", "two")
+    assert here.term() == 0
+    assert "SIGKILL" not in here.log()
+    said = [line for line in here.stdout().splitlines() if "stops" in line or "done" in line]
+    assert {line.partition(" | ")[2] for line in said[:2]} == {"one stops", "two stops"}
+    assert said[4:] == ["store | store stops", "store | store done"]
+
+
 def test_all_together_stay_within_the_bound(foreign: Make) -> None:
     """Two groups that never end are killed, and the last one still has its time to end well."""
     programs = group("store", 1, "0.2") + group("stuck", 2, "100") + group("stuck2", 3, "100")
