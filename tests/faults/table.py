@@ -327,10 +327,10 @@ def _signals() -> Iterator[Fault]:
         "beat": {"missed": 2},
         "worker": REDONE,
     }
-    stuck = {
+    stuck: dict[str, dict[str, int]] = {
         "app": {"failed": 4},
         "beat": {"missed": 45},
-        "worker": {"doubled": 5},
+        "worker": REDONE,
     }
     for program in PROGRAMS:
         killed = Promise(seconds=MOMENT, **most[program])
