@@ -4,6 +4,7 @@ Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are
 The kernel tells who sent a message; only processes that supervisord started itself are heard.
 """
 
+import contextlib
 import os
 import secrets
 import socket
@@ -19,24 +20,65 @@ CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size)
 LONGEST_STATUS = 200
 MOST_AT_ONCE = 100
-"""Anybody on this machine may send to us: who floods us must not stop supervisord's loop."""
+"""Who floods us must not stop supervisord's loop."""
 
 
 def install(plugin: Plugin, _: object) -> None:
     if sys.platform != "linux":
         plugin.options.logger.warn("notify: needs Linux, left off")
         return
-    inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    inbox.setblocking(False)
-    inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    # An abstract name needs no file, and is no longer there than we are.
-    address = f"supervisord-{os.getpid()}-{secrets.token_hex(8)}"
-    inbox.bind(f"\0{address}")
+    owner = os.geteuid()
+    private = _open_private(plugin)
+    public = "" if private and owner else _open_public(plugin)
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
         # Not in the file's environment: supervisord would take it for a change of the program.
-        env["NOTIFY_SOCKET"] = f"@{address}"
+        # Here we are the child already, and have become its `user`.
+        env["NOTIFY_SOCKET"] = private if private and os.geteuid() == owner else public
 
+    plugin.before(plugin.options, "execve", before_exec)
+
+
+def _open_private(plugin: Plugin) -> str:
+    """A socket that only our own user may send to, beside the control socket; "" for none."""
+    servers = plugin.options.server_configs
+    files = [server["file"] for server in servers if server["family"] == socket.AF_UNIX]
+    if not files:
+        return ""
+    path = f"{files[0]}.notify"
+    inbox = _inbox()
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        inbox.bind(path)
+        os.chmod(path, 0o600)
+    except OSError as error:
+        inbox.close()
+        plugin.options.logger.warn(f"notify: {path}: {error}; taking one that all may send to")
+        return ""
+    plugin.at_close(lambda: os.unlink(path))
+    _listen(plugin, inbox)
+    return path
+
+
+def _open_public(plugin: Plugin) -> str:
+    """One for programs of other users, who may not open ours. All may fill it."""
+    # An abstract name needs no file, and is no longer there than we are.
+    name = f"supervisord-{os.getpid()}-{secrets.token_hex(8)}"
+    inbox = _inbox()
+    inbox.bind(f"\0{name}")
+    _listen(plugin, inbox)
+    return f"@{name}"
+
+
+def _inbox() -> socket.socket:
+    inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inbox.setblocking(False)
+    inbox.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return inbox
+
+
+def _listen(plugin: Plugin, inbox: socket.socket) -> None:
     def on_read() -> None:
         for _ in range(MOST_AT_ONCE):
             try:
@@ -46,7 +88,6 @@ def install(plugin: Plugin, _: object) -> None:
             if process := plugin.options.pidhistory.get(_sender(ancillary)):
                 _take_note(plugin, process, data.decode(errors="replace"))
 
-    plugin.before(plugin.options, "execve", before_exec)
     plugin.watch(inbox.fileno(), read=on_read)
     # Closed by number, like all that is watched.
     plugin.at_close(inbox.detach)

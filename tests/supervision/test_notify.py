@@ -3,9 +3,12 @@
 import os
 import re
 import signal
+import socket
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from ..launchers import SCRIPTS
 from ..waiting import eventually
@@ -23,7 +26,7 @@ def program(folder: Path, name: str, code: str, more: str = "") -> str:
             def say(message, *descriptors):
                 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
                     out.setblocking(False)
-                    out.connect("\\0" + os.environ["NOTIFY_SOCKET"][1:])
+                    out.connect(os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
                     socket.send_fds(out, [message.encode()], descriptors)
             """
         )
@@ -52,6 +55,19 @@ def hang_here():
         pass
 run(main)
 """
+
+
+SHOWS_ADDRESS = """
+print("address: " + os.environ["NOTIFY_SOCKET"])
+time.sleep(1000)
+"""
+NOBODY = 65534
+ALL_USERS_PYTHON = "/usr/bin/python3"
+
+
+def shown_address(here: Foreign, name: str) -> str:
+    found = re.search(rf"{name} \| address: (.+)", here.stdout())
+    return found[1].replace("@", "\0", 1) if found else ""
 
 
 def ready(here: Foreign) -> dict[str, list[str]]:
@@ -87,6 +103,51 @@ def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) ->
     here.eventually(lambda: "behind | sent" in here.stdout())
     here.running("behind")
     assert "not mine" not in here.ctl("ready").stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_another_user_cannot_send(foreign: Make, folder: Path) -> None:
+    """Who could fill the socket could have healthy programs taken for silent ones."""
+    here = foreign(program(folder, "steady", SHOWS_ADDRESS)).start()
+    address = here.eventually(lambda: shown_address(here, "steady"))
+    folder.chmod(0o755)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(PermissionError):
+                out.sendto(b"", address)
+        finally:
+            os.seteuid(0)
+    assert here.term() == 0
+    assert not os.path.exists(address)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(not os.path.exists(ALL_USERS_PYTHON), reason="it may not run ours")
+def test_a_program_of_another_user_is_heard(foreign: Make, folder: Path) -> None:
+    """It cannot open the socket of the others, and gets one that it can."""
+    code = 'say("READY=1\\nSTATUS=I am %d" % os.geteuid()); time.sleep(1000)'
+    own = program(folder, "nobody", code, f"user = {NOBODY}")
+    own = own.replace(f"{SCRIPTS}/python", ALL_USERS_PYTHON)
+    folder.chmod(0o755)
+    here = foreign(own).start()
+    here.eventually(lambda: f"I am {NOBODY}" in here.ctl("ready").stdout)
+
+
+@pytest.mark.parametrize("left", ["a socket", "a folder"])
+def test_a_name_that_is_taken(foreign: Make, folder: Path, left: str) -> None:
+    """What a killed supervisord has left is replaced; instead of what cannot be, another is had."""
+    here = foreign(program(folder, "steady", STEADY))
+    address = folder / "s.sock.notify"
+    if left == "a socket":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as old:
+            old.bind(str(address))
+    else:
+        address.mkdir()
+    here.start()
+    here.running("steady")
+    here.eventually(lambda: ready(here)["steady"][3] != "-")
+    assert ("notify: " in here.log()) == (left == "a folder")
 
 
 def test_descriptors_that_come_along_do_not_leak(foreign: Make, folder: Path) -> None:
