@@ -95,6 +95,14 @@ def test_ready_is_what_a_program_says(foreign: Make, folder: Path) -> None:
     assert here.ctl("ready").returncode == 0
 
 
+def test_ready_again_is_no_news(foreign: Make, folder: Path) -> None:
+    """Who repeats it, for the case that it got lost, is logged once, and ready since the first."""
+    code = 'for n in range(3): say(f"READY=1\\nSTATUS={n}")\nsay("STATUS=said"); time.sleep(1000)'
+    here = foreign(program(folder, "again", code)).start()
+    here.eventually(lambda: ready(here)["again"][-1] == "said")
+    assert here.log().count("ready: again") == 1
+
+
 def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) -> None:
     """The kernel names the sender: what a child of a child says counts for nobody."""
     code = 'say("READY=1\\nSTATUS=not mine to say"); print("sent"); time.sleep(1000)'
