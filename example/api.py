@@ -8,6 +8,8 @@ from starlette.routing import Route
 from .runtime import health
 from .settings import Settings
 
+settings = Settings.load()
+
 
 async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("Hello, world!")
@@ -18,7 +20,6 @@ async def livez(request: Request) -> PlainTextResponse:
 
 
 async def readyz(request: Request) -> PlainTextResponse:
-    settings = Settings.load()
     return await health.ready(settings.redis_url, settings.redis_key)
 
 

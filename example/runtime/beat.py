@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 Push = str | bytes | Callable[[float], str | bytes]
 
 LOOK = 30.0  # seconds after which a far slot is looked at again, by Redis's clock
+STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
 _COUNTED = 10_000  # missed slots, at most
 
 
@@ -108,15 +109,28 @@ async def run(
     While the queue holds `limit` items, nothing is pushed: that is told once, and counted.
     """
     beat = Beat(url, key, schedule, limit)
-    link = Link(url)
-    told = False
+    beating = asyncio.create_task(_beat(process, beat, Link(url)))
+    told = asyncio.create_task(process.stopping.wait())
+    await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
+    # A Redis that hangs must not hold up the stop; one that does not has answered by then.
+    await asyncio.wait({beating}, timeout=STOP_SECONDS)
+    beating.cancel()
+    told.cancel()
+    await asyncio.wait({beating})
+    await beat.lane.close()
+    if not beating.cancelled():
+        beating.result()
+
+
+async def _beat(process: Process, beat: "Beat", link: Link) -> None:
+    ready = False
     while not process.stopping.is_set():
         try:
             pause = await beat.step()
             link.worked()
-            if not told:
-                process.ready(f"{len(schedule)} schedule entries")
-                told = True
+            if not ready:
+                process.ready(f"{len(beat.hands)} schedule entries")
+                ready = True
         except ERRORS as error:
             await beat.lane.close()
             pause = link.failed(error)
@@ -124,7 +138,6 @@ async def run(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await process.stopping.wait()
-    await beat.lane.close()
 
 
 @dataclass
@@ -134,7 +147,7 @@ class _Hand:
     name: str
     entry: Entry
     slot: int = 0
-    skipped: int = field(default=0)  # since the queue is full
+    skipped: int = 0  # since the queue is full
 
 
 class Beat:
@@ -178,6 +191,7 @@ class Beat:
         push = hand.entry.push
         try:
             item = push(hand.slot / 1000) if callable(push) else push
+            item = item.encode() if isinstance(item, str) else bytes(memoryview(item))
         except Exception:
             logger.exception("schedule entry %r failed: this tick is left out", hand.name)
             hand.slot = hand.entry.after(hand.slot)
@@ -198,7 +212,7 @@ class Beat:
         hand.slot = hand.entry.after(max(hand.slot, last))
 
     def _told_pushed(self, hand: _Hand, last: int) -> None:
-        logger.info("PUSH")
+        logger.info("PUSH %s", hand.name)
         if hand.skipped:
             logger.info("queue has room: %d ticks of %r were not pushed", hand.skipped, hand.name)
             hand.skipped = 0

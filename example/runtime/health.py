@@ -19,6 +19,6 @@ async def ready(url: str, key: str) -> PlainTextResponse:
     try:
         async with asyncio.timeout(READY_SECONDS), connect(await locate(url, key)) as redis:
             await redis.ping()
-    except (*ERRORS, TimeoutError):
+    except ERRORS:
         return PlainTextResponse("Redis does not answer", status_code=503)
     return PlainTextResponse("ok")

@@ -1,5 +1,6 @@
 """Log lines on stdout, as text or as one JSON object a line."""
 
+import io
 import json
 import logging
 import sys
@@ -8,6 +9,8 @@ from datetime import UTC, datetime
 
 def configure(level: str, form: str) -> None:
     """Send all of this process's logging to stdout: `form` is "text" or "json"."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         _Json() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")

@@ -11,6 +11,7 @@
 local inbox, aside, workers, retry, suspects, chosen, dead, ticks = unpack(KEYS, 1, 8)
 local hands, me = ARGV[2], ARGV[3] -- the hands of others have keys that no caller can know
 local hand = hands .. me
+local given_up = 0
 local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is given up
 local request = {}
 
@@ -41,8 +42,11 @@ local function park(name, id, deaths, failures, item, due)
   redis.call('ZADD', deaths >= SUSPECT and suspects or retry, due, member)
 end
 
-local function bury(deaths, failures, item, why)
-  redis.call('XADD', dead, '*', 'item', item, 'why', why, 'failures', failures, 'deaths', deaths)
+local function bury(name, id, deaths, failures, item, why)
+  local buried = redis.pcall(
+    'XADD', dead, '*', 'item', item, 'why', why, 'failures', failures, 'deaths', deaths)
+  -- The dead list is something else: try again later, rather than lose it.
+  if buried.err then park(name, id, deaths, failures, item, clock() + 60000) end
 end
 
 -- An item that was not done goes to where it came from, to be the next.
@@ -63,11 +67,14 @@ local function reap(name, delay)
       local deaths, failures, item = split(held[i + 1])
       deaths = deaths + 1
       if deaths >= DEATHS then
-        bury(deaths, failures, item, 'killed its worker')
+        bury(name, held[i], deaths, failures, item, 'killed its worker')
+        given_up = given_up + 1
       else
         local due = deaths >= SUSPECT and now + delay * deaths or now
         park(name, held[i], deaths, failures, item, due)
       end
+      -- One by one: should a later one be refused, this one is not parked again.
+      redis.call('HDEL', hands .. name, held[i])
     end
   end
   redis.call('DEL', hands .. name)
@@ -111,6 +118,8 @@ request.step = function()
       local value = redis.call('HGET', hand, id)
       if value then -- else I am a late repeat, whose reply nobody reads
         local deaths, failures, item = split(value)
+        if budget <= 0 and #items > 0 then break end -- the rest by the next step
+        budget = budget - #item
         add(value, item, deaths, failures)
       end
     end
@@ -188,7 +197,7 @@ request.fail = function()
   local deaths, failures, item = split(value)
   failures = failures + 1
   if failures >= attempts then
-    bury(deaths, failures, item, why)
+    bury(me, id, deaths, failures, item, why)
   else
     park(me, id, deaths, failures, item, clock() + delay)
   end
@@ -217,7 +226,10 @@ request.leave = function()
     if id ~= 'n' then ids[#ids + 1] = tonumber(id) end
   end
   table.sort(ids, function(a, b) return a > b end)
-  for _, id in ipairs(ids) do put_back(id, redis.call('HGET', hand, id)) end
+  for _, id in ipairs(ids) do
+    put_back(id, redis.call('HGET', hand, id))
+    redis.call('HDEL', hand, id)
+  end
   redis.call('DEL', hand)
   redis.call('ZREM', workers, me)
 end
@@ -256,7 +268,7 @@ request.tend = function()
       unknown[#unknown + 1] = redis.call('HGET', hand, id)
     end
   end
-  return { now, since, redis.call('ZRANGE', workers, 0, -1), unknown }
+  return { now, since, redis.call('ZRANGE', workers, 0, -1), unknown, given_up }
 end
 
 -- TICK slot next item limit: push `item` for the schedule entry `me`, once for each slot.

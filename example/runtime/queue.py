@@ -31,9 +31,12 @@ class GoneError(Exception):
 def keys(key: str) -> list[str]:
     """All keys of the queue `key`, in the order that queue.lua wants them; all in one slot.
 
-    Raises ValueError for a key that Redis Cluster could not keep together with the others.
+    Raises ValueError for a key that Redis Cluster could not keep together with the others, or
+    that would share them with another list.
     """
     tag = key.partition("{")[2].partition("}")
+    if key == f"{{{tag[0]}}}":
+        raise ValueError(f"{key!r} would share its keys with the list {tag[0]!r}: drop the braces")
     if tag[0] and tag[1]:
         prefix = key
     elif "}" in key:
@@ -128,17 +131,18 @@ class Consumer:
         return self._request("tend", self.first, *now, *times, len(dead), *dead, *ranges(known))
 
     def tended(
-        self, reply: tuple[int, int, list[bytes], list[int | bytes]]
-    ) -> tuple[list[bytes], list[tuple[int, bytes, History]]]:
-        """Of a TEND's reply: consumers that are dead for sure, and own items forgotten."""
-        self._last, self._since, names, values = reply
+        self, reply: tuple[int, int, list[bytes], list[int | bytes], int]
+    ) -> tuple[list[bytes], list[tuple[int, bytes, History]], int]:
+        """Of a TEND's reply: consumers that are dead for sure, own items forgotten, and how many
+        items were given up because their workers died."""
+        self._last, self._since, names, values, given_up = reply
         forgotten = []
         for each, value in zip(values[::2], values[1::2], strict=True):
             assert isinstance(each, int)
             assert isinstance(value, bytes)
             deaths, failures, item = value.split(b" ", 2)
             forgotten.append((each, item, History(int(deaths), int(failures))))
-        return [name for name in names if is_dead(name)], forgotten
+        return [name for name in names if is_dead(name)], forgotten, given_up
 
 
 # Names are "host/boot-namespace/pid/birth/random". Who shares the first two can look at whether

@@ -12,7 +12,7 @@ import time
 import typing
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ Work = Callable[[Any], Any]
 
 STEP = 1024  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
+HAND_BYTES_LEAST = 1 << 20  # of these on a link that proved too slow for more
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
 GRACE = 1.0  # seconds a task has to end once it was told to
 PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
@@ -69,6 +70,8 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     worn_out = not told.done()
     told.cancel()
     await worker.stop(serving)
+    if not serving.cancelled():
+        serving.result()
     if worker.running:
         # What cannot be stopped would keep the interpreter from ending, too.
         logger.warning("worker ends with %d tasks that cannot be stopped", len(worker.running))
@@ -114,6 +117,7 @@ class Worker:
         self.joined = self.stopping = self.announced = self.starting = False
         self.hold = False  # what is in hand must end first: a suspect runs alone
         self.dry = False  # the last request got less than it wanted
+        self.hand_bytes = HAND_BYTES
         self.ahead = 0  # items to take beyond the free slots, so that none stays free
         self.ended, self.counted = 0, 0.0  # how many have ended since when
         self.stepped = self.tended = self.started = 0.0
@@ -138,8 +142,7 @@ class Worker:
         # The flag as well: Python 3.11's wait_for, inside redis-py, can swallow a cancellation.
         self.stopping = True
         serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+        await asyncio.wait({serving})
         deadline = self.loop.time() + self.limits.drain_seconds
         self._give_all_ready()
         while self.joined and self.running and self.loop.time() < deadline:
@@ -157,13 +160,15 @@ class Worker:
 
     async def _try(self, step: Callable[[], Coroutine[Any, Any, None]], until: float = 0) -> None:
         try:
-            async with asyncio.timeout_at(until or None):
+            async with asyncio.timeout_at(until or None) as drain:
                 await step()
             self.link.worked()
         except GoneError:
             logger.warning("taken for dead: what was in hand is done by others")
             self._start_afresh()
-        except (*ERRORS, TimeoutError) as error:
+        except ERRORS as error:
+            if drain.expired():
+                return
             await self.lane.close()
             pause = self.link.failed(error)
             if until:
@@ -260,8 +265,11 @@ class Worker:
             *others, reply = await self.lane.receive(len(requests))
             if isinstance(reply, ResponseError):
                 raise GoneError if str(reply).startswith("GONE") else reply
-        except BaseException:
+        except BaseException as error:
             self.done = done + self.done
+            if isinstance(error, TimeoutError):
+                # Perhaps the link is too slow for so much within a lease.
+                self.hand_bytes = max(HAND_BYTES_LEAST, self.hand_bytes // 2)
             raise
         for (each, _), answer in zip(failed, others, strict=False):
             if not isinstance(answer, ResponseError):
@@ -287,7 +295,9 @@ class Worker:
             known = [*self.running, *self.done, *self.failed, *self.giving]
             known += [each for each, _ in self.ready]
             (reply,) = await self._ask(self.consumer.tend(known, dead))
-            found, forgotten = self.consumer.tended(reply)
+            found, forgotten, given_up = self.consumer.tended(reply)
+            if given_up:
+                logger.error("%d items given up: each killed its worker four times", given_up)
             for each, item, history in forgotten:
                 self.histories[each] = history
                 self.ready.append((each, item))
@@ -311,6 +321,8 @@ class Worker:
     async def _give(self) -> None:
         if self.giving:
             await self._ask(self.consumer.give(self.giving))
+            for each in self.giving:
+                self.histories.pop(each, None)
             self.giving.clear()
 
     # when to ask for what
@@ -341,7 +353,7 @@ class Worker:
 
     def _bytes_free(self) -> int:
         held = sum(len(item) for _, item in self.ready)
-        return HAND_BYTES - held - sum(run.size for run in self.running.values())
+        return self.hand_bytes - held - sum(run.size for run in self.running.values())
 
     def _until_tend(self) -> float:
         return max(0.05, self.tended + TEND - time.monotonic())
@@ -376,10 +388,12 @@ class Worker:
                 self._fail(each, "the task takes str, and this is not UTF-8", final=True)
                 continue
             if threaded:
+                if not self._start_thread(each, argument):
+                    ready.appendleft((each, item))
+                    break
                 running[each] = Running(lambda: None, deadline, len(item))
-                threading.Thread(target=self._thread, args=(each, argument), daemon=True).start()
                 continue
-            task = spawn(loop, work(argument))
+            task = spawn(loop, _contained(work(argument)))
             if task.done() and not task.cancelled() and not task.exception():
                 done.append(each)
             else:
@@ -388,10 +402,27 @@ class Worker:
         if running and self.sweeper is None:
             self._sweep()
 
+    def _start_thread(self, each: int, argument: str | bytes) -> bool:
+        """Whether a thread could be started; if not, no more are asked for from now on.
+
+        Raises RuntimeError if not even one can be had.
+        """
+        try:
+            threading.Thread(target=self._thread, args=(each, argument), daemon=True).start()
+        except RuntimeError:
+            if not self.running:
+                raise
+            self.limits = replace(self.limits, concurrency=len(self.running))
+            logger.warning("no more threads to be had: CONCURRENCY is %d now", len(self.running))
+            return False
+        return True
+
     def _thread(self, each: int, argument: str | bytes) -> None:
         error: BaseException | None = None
         try:
-            self.work(argument)
+            result = self.work(argument)
+            if inspect.isawaitable(result) or inspect.isgenerator(result):
+                raise TypeError("it returned what nobody awaits: make it async def")
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
@@ -407,7 +438,7 @@ class Worker:
             if error is None:
                 self.done.append(each)
             else:
-                self._fail(each, f"{type(error).__name__}: {error}", error)
+                self._fail(each, _described(error), error)
         self.changed.set()
         if self.ready and not self.starting:
             # Once for all that end in this turn of the loop.
@@ -424,7 +455,7 @@ class Worker:
         fate = "given up" if failures >= attempts else f"again in {delay:.1f} s"
         logger.warning("item failed, %s (%d of %d): %s", fate, failures, attempts, why,
                        exc_info=error)  # fmt: skip
-        self.failed[each] = (delay, attempts, why[:1000])
+        self.failed[each] = (delay, attempts, why)
 
     def _sweep(self) -> None:
         """Charge what has run too long; come back when the next may have."""
@@ -440,6 +471,24 @@ class Worker:
             self._fail(each, f"ran longer than JOB_TIMEOUT, {self.limits.job_timeout:g} s")
             run.stop()
             self.changed.set()
+
+
+async def _contained(coroutine: Coroutine[Any, Any, object]) -> None:
+    try:
+        await coroutine
+    except (SystemExit, KeyboardInterrupt) as error:
+        # These would end the event loop, and all items in hand with it.
+        raise RuntimeError(f"the task raised {type(error).__name__}") from error
+
+
+def _described(error: BaseException) -> str:
+    """The exception in a line that Redis takes, whatever its text is made of."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it cannot say why)"
+    line = f"{type(error).__name__}: {text}"[:1000]
+    return line.encode(errors="backslashreplace").decode()
 
 
 def _takes_text(work: Work) -> bool:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -59,11 +60,45 @@ def take_in_thread(item: bytes) -> None:
     tell("end", item)
 
 
+def returns_a_coroutine(item: bytes) -> Any:
+    return take_bytes(item)
+
+
+async def raises_what_it_got(item: str) -> None:
+    tell("start", item)
+    if item == "exit":
+        sys.exit(2)
+    if item == "surrogate":
+        raise ValueError("\udc80")
+    if item == "mute":
+        raise MuteError
+    tell("end", item)
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise LookupError
+
+
 TASKS: dict[str, worker.Work] = {
     "bytes": take_bytes,
     "text": take_text,
     "thread": take_in_thread,
+    "few threads": take_in_thread,
+    "returns": returns_a_coroutine,
+    "raises": raises_what_it_got,
 }
+
+
+if OPTIONS["work"] == "few threads":
+    start_thread = threading.Thread.start
+
+    def start_if_few(thread: threading.Thread) -> None:
+        if threading.active_count() > 3:
+            raise RuntimeError("can't start new thread")
+        start_thread(thread)
+
+    setattr(threading.Thread, "start", start_if_few)  # noqa: B010 mypy does not like it plain
 
 
 async def main() -> None:

@@ -291,6 +291,19 @@ def test_an_entry_that_raises_does_not_keep_others_from_their_time(
     assert "schedule entry 'bad' failed" in caplog.text
 
 
+@pytest.mark.parametrize("nothing", [None, 5, "\ud800"])
+def test_an_entry_that_gives_no_item_does_not_keep_others_from_their_time(
+    nothing: Any,
+    redis: Server,
+    simulate: Callable[..., Simulation],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    simulation = simulate({"bad": Every(1, lambda now: nothing), "good": Every(1, echo)})
+    simulation.run(5)
+    assert len(pushed(redis)) == 5
+    assert "schedule entry 'bad' failed" in caplog.text
+
+
 # daylight saving
 
 

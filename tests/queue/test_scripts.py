@@ -96,7 +96,7 @@ class Scripts:
                 seconds, _ = self.client.time()
                 times = (seconds * 1000, 1, 60_000, 10_000, 0)
                 known = ranges(request.ids)
-                *_, values = call(request.first, *times, len(dead), *dead, *known)
+                *_, values, _ = call(request.first, *times, len(dead), *dead, *known)
                 return list(zip(values[::2], map(parsed, values[1::2]), strict=True))
             case _:
                 call()

@@ -136,6 +136,18 @@ def test_giving_back_to_a_list_that_is_no_list(workers: Workers) -> None:
     workers.eventually(lambda: workers.told("start", other.pid))
 
 
+def test_a_dead_list_that_is_no_stream(workers: Workers) -> None:
+    """What should be given up waits, its mates are done once, and nothing is lost."""
+    client = workers.redis.client
+    client.set(workers.key("dead"), "not a stream")
+    worker = workers.start(max_attempts=1)
+    workers.push("fail", *(f"mate{each}" for each in range(5)))
+    workers.eventually(lambda: len(workers.told("end")) == 5)
+    workers.eventually(lambda: client.zcard(workers.key("retry")) == 1)
+    assert worker.poll() is None
+    assert set(workers.ended().values()) == {1}
+
+
 def test_everything_flushed(workers: Workers) -> None:
     """FLUSHALL under load: workers go on with what is pushed afterwards."""
     worker = workers.start()

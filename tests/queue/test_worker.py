@@ -94,6 +94,44 @@ def test_a_failing_item_is_retried_and_then_dead_with_its_story(workers: Workers
     assert workers.at_rest()
 
 
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        ("exit", b"RuntimeError: the task raised SystemExit"),
+        ("surrogate", b"ValueError: \\udc80"),
+        ("mute", b"MuteError: (it cannot say why)"),
+    ],
+)
+def test_whatever_a_task_raises_is_its_items_failure_only(
+    workers: Workers, item: str, why: bytes
+) -> None:
+    """An exit, a text that is no UTF-8, an exception without one: the worker lives on."""
+    worker = workers.start("raises", max_attempts=1)
+    workers.push(item, "other")
+    (entry,) = workers.eventually(workers.dead)
+    assert entry[b"why"] == why
+    workers.eventually(lambda: "other" in workers.told("end"))
+    assert workers.told("start").count(item) == 1
+    assert worker.poll() is None
+
+
+def test_a_function_that_leaves_its_work_to_others_fails_its_items(workers: Workers) -> None:
+    """A coroutine that is returned instead of awaited is not taken for work that is done."""
+    workers.start("returns", max_attempts=1)
+    workers.push("x")
+    (entry,) = workers.eventually(workers.dead)
+    assert entry[b"item"] == b"x"
+    assert b"make it async def" in entry[b"why"]
+
+
+def test_a_worker_takes_what_threads_it_can_get(workers: Workers) -> None:
+    """Where the machine allows a few only, these do all the work."""
+    workers.start("few threads", concurrency=20)
+    workers.push(*(f"nap 0.1 {each}" for each in range(40)))
+    workers.eventually(lambda: len(workers.told("end")) == 40)
+    assert "no more threads to be had: CONCURRENCY is 3 now" in workers.log()
+
+
 def test_an_item_that_runs_too_long_is_charged_and_its_slot_is_free_again(
     workers: Workers,
 ) -> None:
@@ -244,7 +282,13 @@ def test_a_second_term_ends_it_now_and_nothing_is_lost(workers: Workers) -> None
     workers.eventually(lambda: workers.told("start"))
     worker.send_signal(signal.SIGTERM)
     workers.eventually(lambda: "stopping" in workers.log())
-    assert workers.kill(worker, signal.SIGTERM) == 128 + signal.SIGTERM
+
+    def ended_by_term() -> bool:
+        worker.terminate()
+        return worker.poll() is not None
+
+    workers.eventually(ended_by_term)
+    assert worker.returncode == 128 + signal.SIGTERM
     other = workers.start()
     workers.eventually(lambda: workers.told("start", other.pid), within=2)
 

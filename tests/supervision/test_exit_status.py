@@ -28,6 +28,19 @@ def test_a_fatal_program_stops_the_rest_and_shows_in_the_status(foreign: Make) -
     assert log.index("bad is FATAL: stopping all, exit status 70") < log.index("stopped: good")
 
 
+def test_a_program_lives_as_long_as_one_of_its_processes(foreign: Make) -> None:
+    """A process that cannot start any more stops neither its siblings nor the rest."""
+    pair = (
+        "[program:pair]\ncommand=/bin/sh -c '[ %(process_num)d = 1 ] && exec sleep 1000; exit 1'\n"
+        "numprocs=2\nprocess_name=%(program_name)s_%(process_num)d\nstartretries=0\n"
+    )
+    here = foreign(pair, "critical = pair").start()
+    here.eventually(lambda: here.table().get("pair:pair_0") == "FATAL")
+    here.running("pair:pair_1")
+    assert "pair_0 is FATAL; 1 of its group go on" in here.log()
+    assert here.lives()
+
+
 def test_what_is_not_critical_changes_nothing(foreign: Make) -> None:
     here = foreign(PROGRAMS, "critical = good").start()
     here.eventually(lambda: here.table()["bad"] == "FATAL")
