@@ -1,9 +1,12 @@
 """Health: what app answers, and what `example-health` says of the whole."""
 
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import HTTPError
 
@@ -90,6 +93,40 @@ def test_no_supervisord_is_told(launch: Launch, redis: Server) -> None:
     done = health(launch(Layout, redis))
     assert done.returncode == 1
     assert "supervisord does not answer" in done.stdout
+
+
+def test_a_supervisord_that_hangs_is_told(layout: Layout) -> None:
+    """Within the time that a container's HEALTHCHECK has, and not after it is back."""
+    layout.processes[0].send_signal(signal.SIGSTOP)
+    try:
+        done = health(layout)
+    finally:
+        layout.processes[0].send_signal(signal.SIGCONT)
+    assert (done.returncode, done.stdout) == (1, "supervisord does not answer: timed out\n")
+
+
+def test_who_is_not_let_in_is_told(layout: Layout) -> None:
+    conf = layout.folder / "supervisord.conf"
+    head, section, rest = conf.read_text().partition("[supervisorctl]")
+    conf.write_text(head + section + rest.replace("password = local", "password = wrong", 1))
+    done = health(layout)
+    assert done.returncode == 1
+    assert re.match("supervisord does not answer: .* 401 Unauthorized", done.stdout), done.stderr
+
+
+def test_another_server_in_its_place_is_told(launch: Launch, redis: Server) -> None:
+    """It answers, but no HTTP."""
+    layout = launch(Layout, redis)
+    conf = layout.folder / "supervisord.conf"
+    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor(1) as pool:
+        url = f"serverurl = http://127.0.0.1:{other.getsockname()[1]}"
+        conf.write_text(re.sub("serverurl = .*", url, conf.read_text()))
+        other.settimeout(10)
+        asked = pool.submit(health, layout)
+        with other.accept()[0] as connection:
+            connection.sendall(b"220 mail\r\n")
+            done = asked.result()
+    assert (done.returncode, done.stdout) == (1, "supervisord does not answer: 220 mail\n")
 
 
 def test_a_worker_that_hangs_is_told(launch: Launch, redis: Server) -> None:

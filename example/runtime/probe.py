@@ -5,13 +5,16 @@ by HTTP; Redis has no part in it, so that its absence restarts nothing.
 """
 
 import http.client
+import socket
 from collections.abc import Iterator
 from typing import Any
-from xmlrpc.client import Fault
+from xmlrpc.client import Fault, ProtocolError
 
 from supervisor.options import ClientOptions
 
 APP_SECONDS = 2.0
+SUPERVISORD_SECONDS = 2.0
+"""For each step of its answer: its loop takes up to a second for a turn."""
 SILENT_SECONDS = 60.0
 """Twice the watchdog's patience: it has had its chance to replace what hangs."""
 
@@ -25,11 +28,11 @@ def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
     """
     try:
         rows = _rows()
-    except OSError as error:
-        yield f"supervisord does not answer: {error}"
-        return
     except Fault as error:
         yield f"supervisord does not tell: {error.faultString}; is the part `ready` off?"
+        return
+    except (OSError, http.client.HTTPException, ProtocolError) as error:
+        yield f"supervisord does not answer: {str(error).strip()}"
         return
     for row in rows:
         ended = row["state"] == "EXITED" and not row["ready"]
@@ -45,7 +48,13 @@ def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
 def _rows() -> list[dict[str, Any]]:
     options = ClientOptions()
     options.realize([])
-    rows: list[dict[str, Any]] = options.getServerProxy().supervision.ready()
+    before = socket.getdefaulttimeout()
+    # supervisor's client takes no other.
+    socket.setdefaulttimeout(SUPERVISORD_SECONDS)
+    try:
+        rows: list[dict[str, Any]] = options.getServerProxy().supervision.ready()
+    finally:
+        socket.setdefaulttimeout(before)
     return rows
 
 
