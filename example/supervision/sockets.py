@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.events import (
     ProcessGroupAddedEvent,
     ProcessGroupRemovedEvent,
+    ProcessStateStartingEvent,
     SupervisorStoppingEvent,
 )
 
@@ -22,11 +23,13 @@ def install(plugin: Plugin, _: object) -> None:
         group = plugin.supervisord.process_groups[name]
         manager = getattr(group, "socket_manager", None)
         # Without processes nobody would ever answer: those who connect had better be refused.
-        if manager and group.processes:
+        if manager and group.processes and name not in held:
             held[name] = manager.get_socket()
 
     for name in plugin.supervisord.process_groups:
         hold(name)
     plugin.subscribe(ProcessGroupAddedEvent, lambda event: hold(event.group))
+    # Scaled up from none, it has processes only now.
+    plugin.subscribe(ProcessStateStartingEvent, lambda event: hold(event.process.group.config.name))
     plugin.subscribe(ProcessGroupRemovedEvent, lambda event: held.pop(event.group, None))
     plugin.subscribe(SupervisorStoppingEvent, lambda _: held.clear())

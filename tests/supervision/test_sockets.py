@@ -42,6 +42,18 @@ def test_a_stopped_group_refuses_nobody(foreign: Make, folder: Path) -> None:
         assert early.recv(2) == b"hi"
 
 
+def test_a_group_that_had_no_process_at_first_refuses_nobody(foreign: Make, folder: Path) -> None:
+    port = free_port()
+    none = "numprocs = 0\nprocess_name = echo_%(process_num)d\n"
+    here = foreign(echo(folder, port) + none).start()
+    here.ctl("scale", "echo", "1")
+    here.running("echo:echo_0")
+    here.ctl("stop", "echo:*")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as early:
+        here.ctl("start", "echo:*")
+        assert early.recv(2) == b"hi"
+
+
 def test_it_closes_when_the_group_goes_and_at_the_end(foreign: Make, folder: Path) -> None:
     port = free_port()
     here = foreign(echo(folder, port)).start()
