@@ -16,6 +16,7 @@ SECTION = re.compile(r"^## (.*?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 RECIPES = {
     title: re.findall(r"^\$ (redis-cli .*)$", body, re.MULTILINE)
     for title, body in SECTION.findall(DOC.read_text())
+    if "$ redis-cli" in body
 }
 
 

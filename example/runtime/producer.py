@@ -1,0 +1,50 @@
+"""Push on the queue from your own code: from the Web API, or from a task."""
+
+import asyncio
+
+from redis.exceptions import ResponseError
+
+from .link import ERRORS, Lane
+from .queue import keys
+
+
+class QueueFullError(Exception):
+    """As many items wait as QUEUE_LIMIT allows."""
+
+
+class Producer:
+    """One process's way to the queue `key`; it connects by itself, again if need be."""
+
+    def __init__(self, url: str, key: str, limit: int) -> None:
+        self._lane = Lane(url, key, ("PING",))
+        self._turn = asyncio.Lock()
+        self._lists = keys(key)[:2]
+        self._limit = limit
+
+    async def push(self, item: str | bytes) -> None:
+        """Push one item; it is in Redis when this returns.
+
+        Raises QueueFullError if `limit` items wait already, and one of `link.ERRORS` if Redis does
+        not answer, or refuses: then the item may have been pushed or not.
+        """
+        async with self._turn:
+            if await self._waiting() >= self._limit:
+                raise QueueFullError(f"{self._limit} items wait already")
+            (reply,) = await self._lane.ask(("LPUSH", self._lists[0], item))
+        if isinstance(reply, ResponseError):
+            raise reply
+
+    async def _waiting(self) -> int:
+        question = [("LLEN", each) for each in self._lists]
+        try:
+            replies = await self._lane.ask(*question)
+        except ERRORS:
+            # The connection may have died long ago: a new one tells whether Redis is there.
+            replies = await self._lane.ask(*question)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise reply
+        return sum(replies)
+
+    async def close(self) -> None:
+        await self._lane.close()
