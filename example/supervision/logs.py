@@ -27,6 +27,9 @@ from .guard import Function, Plugin
 
 LIMIT = 16 * 1024 * 1024
 """Bytes that wait for a slow reader."""
+BLOCK = 4096
+"""A pipe that polls as writable takes that much without waiting, even where the descriptor could
+not be opened anew and blocks."""
 LONGEST_LINE = 64 * 1024
 """Bytes after which a line without an end is written as it is."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -44,7 +47,7 @@ class Writer:
     def __init__(self, target: int):
         self.target = target
         self.fd = -1
-        self.waiting: deque[bytes] = deque()
+        self.waiting: deque[bytearray] = deque()
         self.size = 0
         self.dropped = 0
         self.broken = False
@@ -71,7 +74,11 @@ class Writer:
         if self.size + len(line) > LIMIT:
             self.dropped += 1
             return
-        self.waiting.append(line)
+        # Together: an object for each short line would take many times its bytes.
+        if self.waiting and len(self.waiting[-1]) + len(line) <= BLOCK:
+            self.waiting[-1] += line
+        else:
+            self.waiting.append(bytearray(line))
         self.size += len(line)
 
     def wants(self) -> bool:
@@ -83,42 +90,33 @@ class Writer:
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         while self.wants() and self.fd >= 0 and poll.poll(0):
-            block = self._block()
+            block = self.waiting[0]
+            piece = block[:BLOCK]
             try:
-                done = self._write(block)
+                done = self._write(piece)
             except BlockingIOError:
-                done = 0
+                return
             except OSError as error:
                 if error.errno in FULL:
                     # Room may come back. Rest meanwhile: a poll calls a file writable all the time.
-                    self.waiting.appendleft(block)
                     self.full_until = time.monotonic() + FULL_SECONDS
                     return
                 self.waiting.clear()
                 self.size = 0
                 self.broken = True
                 raise
+            del block[:done]
             self.size -= done
-            if done < len(block):
-                self.waiting.appendleft(block[done:])
+            if not block:
+                self.waiting.popleft()
+            if done < len(piece):
                 return
 
-    def _block(self) -> bytes:
-        # 4096: a pipe that polls as writable takes that much without waiting, even where the
-        # descriptor could not be opened anew and blocks.
-        block = self.waiting.popleft()
-        while self.waiting and len(block) + len(self.waiting[0]) <= 4096:
-            block += self.waiting.popleft()
-        if len(block) > 4096:
-            self.waiting.appendleft(block[4096:])
-            block = block[:4096]
-        return block
-
-    def _write(self, block: bytes) -> int:
+    def _write(self, piece: bytearray) -> int:
         if not self.socket:
-            return os.write(self.fd, block)
+            return os.write(self.fd, piece)
         with socket.socket(fileno=os.dup(self.fd)) as peer:
-            return peer.send(block, socket.MSG_DONTWAIT)
+            return peer.send(piece, socket.MSG_DONTWAIT)
 
     def flush_at_exit(self) -> None:
         """Give the reader FLUSH_SECONDS to take what waits."""

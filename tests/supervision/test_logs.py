@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from example.supervision import logs
 from example.supervision.logs import Writer
 
 from ..launchers import SCRIPTS
@@ -135,6 +137,21 @@ def test_a_pipe_of_another_user_freezes_nothing(monkeypatch: pytest.MonkeyPatch)
     assert got == sent
     for fd in (reader, target, writer.fd):
         os.close(fd)
+
+
+def test_short_lines_take_little_more_than_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for a slow reader is bounded in memory, not only in characters."""
+    monkeypatch.setattr(logs, "LIMIT", 1 << 20)
+    writer = Writer(-1)
+    tracemalloc.start()
+    try:
+        for number in range(logs.LIMIT):
+            writer.put(b"%d\n" % (number % 10))
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert (writer.size, writer.dropped) == (logs.LIMIT, logs.LIMIT // 2)
+    assert taken < logs.LIMIT * 1.5
 
 
 def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None:
