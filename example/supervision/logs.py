@@ -247,7 +247,7 @@ class BetweenRuns(io.TextIOBase):
 
 def style() -> Literal["plain", "colour", "json"]:
     """What LOG_FORMAT, NO_COLOR and the kind of stdout ask for."""
-    if os.environ.get("LOG_FORMAT") == "json":
+    if os.environ.get("LOG_FORMAT", "").lower() == "json":
         return "json"
     return "colour" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "plain"
 

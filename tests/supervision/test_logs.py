@@ -55,14 +55,15 @@ def test_lines_carry_the_name_of_their_program(foreign: Make) -> None:
     assert "supervisord | " in here.stdout()
 
 
-def test_json_is_one_object_a_line(foreign: Make) -> None:
-    """LOG_FORMAT=json; a line that is an object already is not wrapped a second time."""
+@pytest.mark.parametrize("word", ["json", "JSON"])
+def test_json_is_one_object_a_line(foreign: Make, word: str) -> None:
+    """LOG_FORMAT=json, in any case; a line that is an object already is not wrapped again."""
     programs = f"""
 [program:own]
 command = /bin/sh -c 'echo "{{\\"level\\": \\"INFO\\", \\"message\\": \\"mine\\"}}"; sleep 1000'
 {EVENTS}
 """
-    here = foreign(TALKER + programs, LOG_FORMAT="json").start()
+    here = foreign(TALKER + programs, LOG_FORMAT=word).start()
     here.eventually(lambda: "without-end" in here.stdout() and "mine" in here.stdout())
     lines = [json.loads(line) for line in here.stdout().splitlines() if line.startswith("{")]
     assert {"program": "own", "level": "INFO", "message": "mine"} in lines
