@@ -27,7 +27,7 @@ RUN install --directory --mode=1777 var /data
 COPY --from=dependencies /srv/.venv .venv
 COPY --from=project /project .venv
 COPY supervisord.conf .
-COPY docker/image.conf supervisord.d/
+COPY deploy/image.conf supervisord.d/
 
 ENV PATH=/srv/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -14,7 +14,7 @@ from ..layout import ROOT
 @pytest.mark.parametrize("program", ["app", "beat", "worker"])
 def test_the_unit_is_valid(folder: Path, program: str) -> None:
     """By systemd's own judgement, which wants the command to exist."""
-    unit = (ROOT / "systemd" / "example@.service").read_text()
+    unit = (ROOT / "deploy" / "systemd" / "example@.service").read_text()
     file = folder / f"example@{program}.service"
     file.write_text(unit.replace("/srv/example/.venv/bin", str(SCRIPTS)))
     done = subprocess.run(
