@@ -9,7 +9,6 @@ import random
 import sys
 import threading
 import time
-import typing
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -496,9 +495,10 @@ def _takes_text(work: Work) -> bool:
 
     Raises TypeError if it says neither.
     """
-    parameters = list(inspect.signature(work).parameters)
-    hint = typing.get_type_hints(work).get(parameters[0]) if parameters else None
-    if len(parameters) != 1 or hint not in (str, bytes):
+    hints = [each.annotation for each in inspect.signature(work).parameters.values()]
+    # By name where the module postpones its annotations; other hints of it may not resolve here.
+    hint = {"str": str, "bytes": bytes}.get(hints[0], hints[0]) if len(hints) == 1 else None
+    if hint not in (str, bytes):
         name = getattr(work, "__name__", repr(work))
         raise TypeError(f"{name}() must take one argument, with the type hint str or bytes")
     return hint is str

@@ -1,6 +1,7 @@
 """Worker processes: redelivery, failures, poison, time-outs, any bytes, stopping."""
 
 import asyncio
+import functools
 import os
 import re
 import signal
@@ -338,6 +339,15 @@ def test_a_task_that_does_not_say_what_it_takes_is_a_wrong_setting(
         asyncio.run(worker.run(process.Process("x"), "redis://x", KEY, work, worker.Limits()))
     assert ended.value.code == 2
     assert "() must take one argument, with the type hint str or bytes" in caplog.text
+
+
+def test_the_hint_may_be_postponed_and_the_task_a_partial() -> None:
+    """Other hints are none of the worker's business, and need not resolve."""
+
+    def task(times: int, item: "bytes") -> "Elsewhere":  # type: ignore[name-defined]  # noqa: F821
+        raise NotImplementedError
+
+    assert worker._takes_text(functools.partial(task, 3)) is False
 
 
 # sharing
