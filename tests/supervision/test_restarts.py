@@ -80,6 +80,20 @@ def test_a_configuration_error_is_not_tried_again(foreign: Make) -> None:
     assert "Exit status 2: its configuration is wrong" in here.ctl("status", "wrong").stdout
 
 
+def test_exitcodes_say_what_is_expected(foreign: Make) -> None:
+    """Not 0 by itself: of three that exit at once only the one that does so as told is left."""
+    here = foreign(
+        "".join(
+            f"[program:{name}]\ncommand=/bin/sh -c 'exit {status}'\nstartsecs=0\nexitcodes=64\n"
+            for name, status in (("told", 64), ("ended", 0), ("wrong", 2))
+        ),
+        "crash_loop = 3/60/0\nconfig_error = 2",
+    ).start()
+    here.eventually(lambda: here.table() == {"told": "EXITED", "ended": "FATAL", "wrong": "FATAL"})
+    assert [len(spawned(here, name)) for name in ("told", "ended", "wrong")] == [1, 3, 1]
+    assert here.ctl("ready", "told").returncode == 0
+
+
 def test_off_is_stock(foreign: Make) -> None:
     programs = LOOPER + "[program:wrong]\ncommand=/bin/sh -c 'exit 2'\nstartretries=1\n"
     here = foreign(programs, "crash_loop = off\nconfig_error = off\n").start()
