@@ -44,7 +44,7 @@ class Limits:
     concurrency: int = 64
     job_timeout: float = 300.0  # seconds
     max_attempts: int = 5
-    drain_seconds: float = 8.0
+    drain_seconds: float = 5.0
 
     @property
     def stuck(self) -> int:

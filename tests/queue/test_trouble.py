@@ -61,15 +61,15 @@ def test_connections_killed_in_a_storm(workers: Workers) -> None:
 
 
 def test_a_pause_longer_than_the_lease_makes_nobody_look_dead(workers: Workers) -> None:
-    """12 s without an answer, long enough for time-outs and leases: each item is done once."""
+    """30 s without an answer, long enough for time-outs and leases: each item is done once."""
     for host in ("one", "two"):
         workers.start(host=host)
     for number in range(40):
         workers.push(f"nap {number % 4 * 5 + 0.1} {number}")
     workers.eventually(lambda: len(workers.told("start")) == 40)
-    workers.redis.client.client_pause(12_000)
+    workers.redis.client.client_pause(30_000)
     for log in workers.logs:
-        workers.eventually(lambda log=log: "Redis back" in log.read_text(), within=40)  # type: ignore[misc]
+        workers.eventually(lambda log=log: "Redis back" in log.read_text(), within=60)  # type: ignore[misc]
     all_done_once(workers, 40)
     assert not any("taken for dead" in log.read_text() for log in workers.logs)
 
