@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from . import start_app, start_beat, start_redis, start_worker
 from .runtime import log
+from .runtime.process import STOP
 from .settings import Settings, SettingsError
 
 PROGRAMS = {"redis": start_redis, "app": start_app, "beat": start_beat, "worker": start_worker}
@@ -84,10 +85,11 @@ class Family:
     def _bury(self) -> None:
         for child in [child for child in self.alive if not child.is_alive()]:
             self.alive.remove(child)
-            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already. One
-            # that was told to stop before it listened to signals ends by the signal.
-            expected = (child.exitcode == 0 and child.name == "redis") or (
-                child.exitcode in (0, -signal.SIGTERM) and self.stopping
+            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already; until
+            # it listens to signals it ends by them.
+            redis = child.name == "redis"
+            expected = (child.exitcode == 0 and (self.stopping or redis)) or (
+                child.exitcode == -signal.SIGTERM and self.stopping and redis
             )
             if not expected:
                 logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
@@ -98,7 +100,8 @@ class Family:
 def _child(program: Callable[[], None]) -> None:
     # Out of the terminal's group: its Ctrl-C is for the parent, who passes it on once.
     os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    # A stop may come before the program listens to signals: it waits until Process unblocks it.
+    signal.pthread_sigmask(signal.SIG_SETMASK, STOP)
     program()
 
 

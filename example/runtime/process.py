@@ -20,6 +20,8 @@ from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
+STOP = (signal.SIGTERM, signal.SIGINT)
+"""The signals that ask for a stop. Who starts a program may block them until it listens."""
 BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
 ECHO_SECONDS = 0.5
@@ -56,8 +58,9 @@ class Process:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP:
             loop.add_signal_handler(number, self._stop, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         self._watchdog = asyncio.create_task(self._feed_watchdog())
         return self
 

@@ -4,6 +4,7 @@ import ipaddress
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from .link import redacted
-from .process import die_with_parent
+from .process import STOP, die_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def become(url: str, directory: str) -> None:
         config.write(_config(parts, directory).encode())
         config.seek(0)
         os.dup2(config.fileno(), 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
     os.execv(server, [server, "-"])  # noqa: S606
 
 
