@@ -191,5 +191,6 @@ def test_logs_are_on_stdout_only(start: Start) -> None:
         assert f"{name} | " in container.logs()
     assert container.exec("sh", "-c", "ls /srv/var").stdout.split() == [
         "supervisor.sock",
+        "supervisor.sock.notify",
         "supervisord.pid",
     ]
