@@ -16,11 +16,10 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
-from redis.exceptions import ResponseError
 
 from .link import ERRORS, Lane, Link
 from .process import Process
-from .queue import SHA, SOURCE, hands, keys
+from .queue import SOURCE, script
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ class Beat:
     ) -> None:
         self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.hands = [_Hand(name, entry) for name, entry in schedule.items()]
-        self._prefix = ("EVALSHA", SHA, len(keys(key)), *keys(key), "tick", hands(key))
+        self._key = key
         self._limit = limit
         self._clock = clock
         self._ahead = 0.0  # Redis's clock less ours, ms
@@ -221,11 +220,9 @@ class Beat:
 
     async def _tick(self, hand: _Hand, item: str | bytes) -> tuple[bytes, int, int]:
         following = hand.entry.after(hand.slot) if hand.slot else 0
-        request = (*self._prefix, hand.name, hand.slot, following, item, self._limit)
-        (reply,) = await self.lane.ask(request)
-        if isinstance(reply, ResponseError):
-            raise reply
-        outcome, last, now = reply
+        request = script(self._key, hand.name)
+        times = (hand.slot, following)
+        outcome, last, now = await self.lane.call((*request, "tick", *times, item, self._limit))
         self._ahead = now - self._clock() * 1000
         return outcome, last, now
 

@@ -139,6 +139,13 @@ class Lane:
         await self.send(*requests)
         return await self.receive(len(requests))
 
+    async def call(self, request: Sequence[Any]) -> Any:
+        """Send one request, and return its reply. Raises also what Redis refused."""
+        (reply,) = await self.ask(request)
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
     async def send(self, *requests: Sequence[Any]) -> None:
         """The first half of `ask`; nothing but `receive` or `close` may follow."""
         try:

@@ -2,10 +2,7 @@
 
 import asyncio
 
-from redis.exceptions import ResponseError
-
 from .link import ERRORS, Lane
-from .queue import keys
 
 
 class QueueFullError(Exception):
@@ -18,7 +15,7 @@ class Producer:
     def __init__(self, url: str, key: str, limit: int) -> None:
         self._lane = Lane(url, key, ("PING",))
         self._turn = asyncio.Lock()
-        self._lists = keys(key)[:2]
+        self._key = key
         self._limit = limit
 
     async def push(self, item: str | bytes) -> None:
@@ -30,21 +27,15 @@ class Producer:
         async with self._turn:
             if await self._waiting() >= self._limit:
                 raise QueueFullError(f"{self._limit} items wait already")
-            (reply,) = await self._lane.ask(("LPUSH", self._lists[0], item))
-        if isinstance(reply, ResponseError):
-            raise reply
+            await self._lane.call(("LPUSH", self._key, item))
 
     async def _waiting(self) -> int:
-        question = [("LLEN", each) for each in self._lists]
+        question = ("LLEN", self._key)
         try:
-            replies = await self._lane.ask(*question)
+            return int(await self._lane.call(question))
         except ERRORS:
             # The connection may have died long ago: a new one tells whether Redis is there.
-            replies = await self._lane.ask(*question)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise reply
-        return sum(replies)
+            return int(await self._lane.call(question))
 
     async def close(self) -> None:
         await self._lane.close()

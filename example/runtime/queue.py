@@ -43,13 +43,19 @@ def keys(key: str) -> list[str]:
         raise ValueError(f"{key!r} has braces, but no hash tag: use a name without braces")
     else:
         prefix = f"{{{key}}}"
-    others = ("next", "workers", "retry", "suspects", "alone", "dead", "ticks")
+    others = ("workers", "retry", "suspects", "alone", "dead", "ticks")
     return [key, *(f"{prefix}:{name}" for name in others)]
 
 
-def hands(key: str) -> str:
-    """What the keys of all consumers' hands begin with; the rest is the consumer's name."""
-    return keys(key)[1].removesuffix("next") + "hand:"
+def prefixes(key: str) -> tuple[str, str]:
+    """What the keys begin with that each consumer has of its own; the rest is its name."""
+    mine = keys(key)[1].removesuffix("workers")
+    return f"{mine}next:", f"{mine}hand:"
+
+
+def script(key: str, name: str) -> Request:
+    """What every request to queue.lua begins with: `name` asks it. Its kind and more follow."""
+    return ("EVALSHA", SHA, len(keys(key)), *keys(key), *prefixes(key), name)
 
 
 def ranges(ids: Iterable[int]) -> list[int]:
@@ -74,33 +80,50 @@ class History:
 FRESH = History(0, 0)
 
 
-class Consumer:
-    """One worker's name, and the ids that it gives to what it takes.
+NOTHING = (0, b"")
 
-    Each method that returns a Request may be called, and the request sent, any number of times.
+
+class Consumer:
+    """A worker on one connection: its name, and the ids that it gives to what it takes.
+
+    Once a request was not answered, the worker goes on as a new consumer, on a new connection. Only
+    JOIN is sent again by the same one.
     """
 
-    def __init__(self, key: str, first: int = 1) -> None:
+    def __init__(self, key: str, former: "Consumer | None" = None) -> None:
         self.name = f"{PLACE}/{_birth(os.getpid())}/{secrets.token_hex(4)}"
-        self.first = first
-        self._keys = keys(key)
-        self._hands = hands(key)
-        self._last = self._since = 0
+        self.first: int = former.first if former else 1
+        self.started: tuple[int, bytes] = former.started if former else NOTHING
+        self._former = former.name if former else ""
+        self._script = script(key, self.name)
+        self._wait = ("BLMOVE", key, prefixes(key)[0] + self.name, "RIGHT", "LEFT")
+        self.heard: tuple[int, int] = former.heard if former else (0, 0)  # Redis's times
 
     def _request(self, *arguments: str | bytes | int) -> Request:
-        kind, *rest = arguments
-        count = len(self._keys)
-        return ("EVALSHA", SHA, count, *self._keys, kind, self._hands, self.name, *rest)
+        return (*self._script, *arguments)
 
     def join(self) -> Request:
-        return self._request("join")
+        return self._request("join", self._former, *self.started)
+
+    def joined(self) -> None:
+        """To be called when JOIN was answered."""
+        self.started = NOTHING
 
     def wait(self, seconds: float) -> Request:
-        """Wait for an item to arrive and put it where the STEP that follows looks first."""
-        return ("BLMOVE", *self._keys[:2], "RIGHT", "LEFT", f"{seconds:.3f}")
+        """Wait for an item. If one comes, a STEP must follow before the next WAIT.
+
+        That gives the item back to the queue, unless `start` was called for it.
+        """
+        return (*self._wait, f"{seconds:.3f}")
+
+    def start(self, item: bytes) -> int:
+        """The id of the item that came; from now on it is in hand."""
+        self.started = (self.first, item)
+        self.first += 1
+        return self.started[0]
 
     def step(self, want: int, size: int, done: Iterable[int]) -> Request:
-        return self._request("step", self.first, want, size, *ranges(done))
+        return self._request("step", self.first, want, size, self.started[0], *ranges(done))
 
     def took(
         self, reply: tuple[list[bytes], list[int], int]
@@ -108,6 +131,7 @@ class Consumer:
         """Of a STEP's reply: the first new id, its item and those of the ids that follow, and
         the history of those that have one."""
         items, notes, _ = reply
+        self.started = NOTHING
         first = self.first
         self.first += len(items)
         histories = {
@@ -127,15 +151,17 @@ class Consumer:
 
     def tend(self, known: Iterable[int], dead: list[bytes]) -> Request:
         times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST)]
-        now = (self._last, self._since)
-        return self._request("tend", self.first, *now, *times, len(dead), *dead, *ranges(known))
+        return self._request(
+            "tend", self.first, *self.heard, *times, len(dead), *dead, *ranges(known)
+        )
 
     def tended(
         self, reply: tuple[int, int, list[bytes], list[int | bytes], int]
     ) -> tuple[list[bytes], list[tuple[int, bytes, History]], int]:
         """Of a TEND's reply: consumers that are dead for sure, own items forgotten, and how many
         items were given up because their workers died."""
-        self._last, self._since, names, values, given_up = reply
+        *times, names, values, given_up = reply
+        self.heard = (times[0], times[1])
         forgotten = []
         for each, value in zip(values[::2], values[1::2], strict=True):
             assert isinstance(each, int)

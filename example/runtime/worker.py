@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -31,6 +30,7 @@ HAND_BYTES_LEAST = 1 << 20  # of these on a link that proved too slow for more
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
 GRACE = 1.0  # seconds a task has to end once it was told to
 PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
+STARTED_BYTES = 1 << 16  # a larger item is not started before it was weighed with what is in hand
 PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
 SPELL = 0.02  # seconds of starting tasks without a look at anything else
@@ -82,9 +82,9 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
 
 @dataclass(slots=True)
 class Running:
-    """A slot's task or thread, and its item."""
+    """A slot's task, or None for a thread, and its item."""
 
-    stop: Callable[[], object]
+    task: asyncio.Task[None] | None
     deadline: float
     size: int
     overdue: bool = False
@@ -113,7 +113,8 @@ class Worker:
         self.giving: list[int] = []
         self.histories: dict[int, History] = {}
 
-        self.joined = self.stopping = self.announced = self.starting = False
+        self.joined = self.left = self.stopping = self.announced = self.starting = False
+        self.sure = False  # a STEP has told on both sides what is in hand
         self.hold = False  # what is in hand must end first: a suspect runs alone
         self.dry = False  # the last request got less than it wanted
         self.hand_bytes = HAND_BYTES
@@ -142,18 +143,19 @@ class Worker:
         self.stopping = True
         serving.cancel()
         await asyncio.wait({serving})
+        await self._part()  # a request may have been cut off
         deadline = self.loop.time() + self.limits.drain_seconds
         self._give_all_ready()
-        while self.joined and self.running and self.loop.time() < deadline:
+        while self.announced and self.running and self.loop.time() < deadline:
             await self._try(self._wind_down, deadline)
-        for run in self.running.values():
-            run.stop()
+        for each, run in self.running.items():
             run.overdue = True  # its end is nobody's business any more
+            self._cancel(each, run)
         await asyncio.sleep(0.05 if self.running else 0)
         last = max(deadline, self.loop.time() + 1.0)
-        while self.joined and self.loop.time() < last:
+        while self.announced and not self.left and self.loop.time() < last:
             await self._try(self._leave, last)
-        if self.joined:
+        if self.announced and not self.left:
             logger.warning("Redis away: what was in hand comes back when others find it")
         await self.lane.close()
 
@@ -163,33 +165,45 @@ class Worker:
                 await step()
             self.link.worked()
         except GoneError:
-            logger.warning("taken for dead: what was in hand is done by others")
-            self._start_afresh()
+            self._renew()
         except ERRORS as error:
             if drain.expired():
                 return
-            await self.lane.close()
+            await self._part()
             pause = self.link.failed(error)
             if until:
                 pause = min(pause, max(0.0, until - self.loop.time()))
             await asyncio.sleep(pause)
 
-    def _start_afresh(self) -> None:
-        # Ids go on: what still runs ends under an id that means nothing to the new name.
-        self.consumer = Consumer(self.key, self.consumer.first)
-        self.joined = self.hold = False
-        self.ready.clear()
-        self.giving.clear()
-        self.histories.clear()
+    async def _part(self) -> None:
+        await self.lane.close()
+        if self.joined:  # else a JOIN may be under way
+            self._renew()
+
+    def _renew(self) -> None:
+        self.consumer = Consumer(self.key, self.consumer)
+        self.joined = False
+
+    async def _join(self) -> None:
+        if self.joined:
+            return
+        (kept,) = await self._ask(self.consumer.join())
+        self.joined, self.sure = True, False
+        self.consumer.joined()
+        self.tended = 0.0
+        if not self.announced:
+            self.announced = True
+            self.announce()
+        elif not kept:
+            # What still runs ends under an id that means nothing.
+            logger.warning("taken for dead: what was in hand is done by others")
+            self.hold = False
+            self.ready.clear()
+            self.giving.clear()
+            self.histories.clear()
 
     async def _turn(self) -> None:
-        if not self.joined:
-            await self._ask(self.consumer.join())
-            self.joined = True
-            self.tended = 0.0
-            if not self.announced:
-                self.announced = True
-                self.announce()
+        await self._join()
         if time.monotonic() - self.tended >= TEND:
             await self._tend()
         await self._give_if_late()
@@ -199,14 +213,13 @@ class Worker:
         trouble = None
         if self._well_supplied():
             await asyncio.sleep(PAUSE)
-        elif self.done or self.failed or (want and not (self.dry or self.hold)):
+        elif self.done or self.failed or not self.sure or (want and not (self.dry or self.hold)):
             trouble = await self._step(want)
         elif self.ready and len(self.running) < self.limits.concurrency:
             self._start()
             await asyncio.sleep(0)
-        elif want and not self.hold:
-            # One: an idle queue has no more, and Redis answers sooner.
-            trouble = await self._step(1, wait=BUSY_WAIT if self.running else self._until_tend())
+        elif want and len(self.running) < self.limits.concurrency and not self.hold:
+            await self._wait(BUSY_WAIT if self.running else self._until_tend())
         else:
             await self._change(self._until_tend())
             if self.hold:
@@ -217,6 +230,7 @@ class Worker:
             raise trouble
 
     async def _wind_down(self) -> None:
+        await self._join()
         if time.monotonic() - self.tended >= TEND:
             await self._tend()
         if trouble := await self._step(0):
@@ -228,12 +242,12 @@ class Worker:
         self.changed.clear()
 
     async def _leave(self) -> None:
+        await self._join()
         self._give_all_ready()
         if trouble := await self._step(0):
             raise trouble
-        with contextlib.suppress(GoneError):
-            await self._ask(self.consumer.leave())
-        self.joined = False
+        await self._ask(self.consumer.leave())
+        self.left = True
 
     # requests
 
@@ -247,16 +261,24 @@ class Worker:
             raise refused[0]
         return replies
 
-    async def _step(self, want: int, wait: float = 0.0) -> ResponseError | None:
-        """Confirm what has ended, and take up to `want` items, after waiting for one.
+    async def _wait(self, seconds: float) -> None:
+        """Wait for an item, and start it; a STEP is to tell that, and to look for due retries."""
+        self.sure = False
+        (item,) = await self._ask(self.consumer.wait(seconds))
+        if item is not None and len(item) <= STARTED_BYTES:
+            self.ready.append((self.consumer.start(item), item))
+            self._start()
+            await asyncio.sleep(0)  # whoever waited goes first, then the next request
+
+    async def _step(self, want: int) -> ResponseError | None:
+        """Confirm what has ended, and take up to `want` items.
 
         Returns what was refused of the rest, if anything.
         """
         done, self.done = self.done, []
-        failed = list(self.failed.items())
+        # Of what it was not told of, Redis would not note a failure.
+        failed = [each for each in self.failed.items() if each[0] != self.consumer.started[0]]
         requests = [self.consumer.fail(each, *fate) for each, fate in failed]
-        if wait:
-            requests.append(self.consumer.wait(wait))
         requests.append(self.consumer.step(want, self._bytes_free(), done))
         try:
             await self.lane.send(*requests)
@@ -282,9 +304,7 @@ class Worker:
         self.ready.extend(enumerate(items, first))
         self.hold = bool(reply[2])
         self.dry = len(items) < want
-        if wait:
-            self._start()
-            await asyncio.sleep(0)  # whoever waited goes first, then the next request
+        self.sure = True
         return next((answer for answer in others if isinstance(answer, ResponseError)), None)
 
     async def _tend(self) -> None:
@@ -369,11 +389,9 @@ class Worker:
         self.starting = False
         if self.stopping:
             return
-        ready, running, done, loop = self.ready, self.running, self.done, self.loop
-        concurrency, text, work, threaded = (
-            self.limits.concurrency, self.text, self.work, self.threaded,
-        )  # fmt: skip
-        spawn, monotonic = _spawn, time.monotonic
+        ready, running, loop = self.ready, self.running, self.loop
+        concurrency, text, threaded = self.limits.concurrency, self.text, self.threaded
+        spawn, perform, monotonic = _spawn, self._perform, time.monotonic
         now = monotonic()
         end = now + SPELL
         deadline = now + self.limits.job_timeout
@@ -390,14 +408,11 @@ class Worker:
                 if not self._start_thread(each, argument):
                     ready.appendleft((each, item))
                     break
-                running[each] = Running(lambda: None, deadline, len(item))
+                running[each] = Running(None, deadline, len(item))
                 continue
-            task = spawn(loop, _contained(work(argument)))
-            if task.done() and not task.cancelled() and not task.exception():
-                done.append(each)
-            else:
-                running[each] = Running(task.cancel, deadline, len(item))
-                task.add_done_callback(partial(self._task_ended, each))
+            task = spawn(loop, perform(each, argument))
+            if not task.done():
+                running[each] = Running(task, deadline, len(item))
         if running and self.sweeper is None:
             self._sweep()
 
@@ -427,13 +442,20 @@ class Worker:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             self.loop.call_soon_threadsafe(self._ended, each, error)
 
-    def _task_ended(self, each: int, task: asyncio.Task[None]) -> None:
-        error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self._ended(each, error)
+    async def _perform(self, each: int, argument: str | bytes) -> None:
+        try:
+            await self.work(argument)
+        except BaseException as error:  # an exit would end the event loop, and all that is in hand
+            self._ended(each, error)
+        else:
+            if each in self.running:
+                self._ended(each, None)
+            else:
+                self.done.append(each)  # without ever having waited
 
     def _ended(self, each: int, error: BaseException | None) -> None:
-        run = self.running.pop(each)
-        if not run.overdue:
+        run = self.running.pop(each, None)
+        if not run or not run.overdue:
             if error is None:
                 self.done.append(each)
             else:
@@ -468,16 +490,14 @@ class Worker:
                 break
             run.overdue = True
             self._fail(each, f"ran longer than JOB_TIMEOUT, {self.limits.job_timeout:g} s")
-            run.stop()
+            self._cancel(each, run)
             self.changed.set()
 
-
-async def _contained(coroutine: Coroutine[Any, Any, object]) -> None:
-    try:
-        await coroutine
-    except (SystemExit, KeyboardInterrupt) as error:
-        # These would end the event loop, and all items in hand with it.
-        raise RuntimeError(f"the task raised {type(error).__name__}") from error
+    def _cancel(self, each: int, run: Running) -> None:
+        if run.task:
+            # Of one that has not begun yet, `_perform` does not see the end.
+            run.task.add_done_callback(lambda _: self.running.pop(each, None))
+            run.task.cancel()
 
 
 def _described(error: BaseException) -> str:

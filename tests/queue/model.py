@@ -1,8 +1,8 @@
 """The queue's protocol without Redis: a server of plain lists, workers, and a hostile network.
 
 `explore(seed)` plays one random history and returns what went wrong, or None. It kills and stops
-workers, lets leases lapse, loses requests and replies, delivers requests again when their sender
-has long given them up, rolls the server back, raises in tasks, drains workers, and plants items
+workers, lets leases lapse, loses requests and replies, delivers requests when their sender has long
+given them up, rolls the server back, flushes it, raises in tasks, drains workers, and plants items
 that kill whoever starts them. Afterwards it lets the survivors finish, and then nothing may be
 lost, stuck, done twice without an excuse, or blamed on an innocent item.
 
@@ -23,14 +23,26 @@ DEATHS = 4  # deaths after which it is given up
 MUTANTS = {
     "no fence: a consumer that is not registered takes items": "fence",
     "a repeated STEP takes again instead of repeating its answer": "replay",
-    "what BLMOVE has put aside is not taken": "next",
+    "what a BLMOVE whose reply was lost has left is not returned": "return",
+    "a worker goes on under the same name over a new connection": "one connection",
+    "a worker joins over a new connection without its hand": "former",
+    "joining forgets what BLMOVE has moved for the former name": "settle former",
+    "joining forgets that the former name was chosen": "still chosen",
+    "joining gives the id of what was started to whatever BLMOVE has moved": "same item",
+    "a JOIN that was not answered is sent under another name": "join again",
+    "a late JOIN brings back a consumer that is no more": "join fence",
+    "a late BLMOVE of a consumer that is no more finds a list": "grave",
+    "a worker waits before a STEP has told what is in hand": "step before wait",
+    "reaping forgets what BLMOVE has moved": "reap settles",
+    "leaving forgets what BLMOVE has moved": "leave settles",
+    "FAIL may come before the STEP that tells of its item": "step first",
     "FAIL trusts the worker instead of looking into its hand": "fail checks hand",
     "giving back names a first id instead of ids": "give by id",
     "a worker starts items that it has asked to give back": "given stay given",
     "acknowledgements are forgotten when sent, not when confirmed": "confirm",
     "unknown items in one's own hand are taken for finished": "adopt",
     "nobody looks for unknown items in one's own hand": "audit",
-    "a worker that was reaped goes on under its old name, counting from 1": "fresh name",
+    "a worker that was reaped counts from 1": "count on",
     "deaths are not counted": "count deaths",
     "suspects run in company": "alone",
     "the chosen worker takes a suspect before its hand is empty": "empty hand first",
@@ -64,10 +76,17 @@ class Request:
     want: int = 0
     ids: tuple[int, ...] = ()
     item: Item | None = None
-    fatal: bool = False
+    started: int = 0
+    former: str = ""
 
 
-Reply = list[tuple[int, Item]] | None  # None says that the consumer is GONE
+class Taken(list[tuple[int, Item]]):
+    """A STEP's reply; `hold` says that the worker must end what it has before it gets more."""
+
+    hold = False
+
+
+Reply = list[tuple[int, Item]] | bool | None  # None says that the consumer is GONE
 
 
 class Server:
@@ -76,7 +95,8 @@ class Server:
     def __init__(self, rules: frozenset[str]) -> None:
         self.rules = rules
         self.inbox: list[Item] = []  # the next one is at the end
-        self.next: list[Item] = []
+        self.next: dict[str, list[Item]] = {}  # by consumer
+        self.graves: set[str] = set()
         self.retry: list[Item] = []
         self.suspects: list[Item] = []
         self.dead: list[Item] = []
@@ -86,8 +106,9 @@ class Server:
 
     def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
         if request.kind == "join":
-            self.workers.add(request.name)
-            return []
+            return self.join(request)
+        if request.kind == "wait":
+            return self.wait(request.name)
         if request.name not in self.workers and "fence" in self.rules:
             return None
         hand = self.hands.setdefault(request.name, Hand())
@@ -99,11 +120,7 @@ class Server:
             case "give":
                 self.give(request, hand)
             case "leave":
-                if "leave gives back" in self.rules:
-                    for each in sorted(hand.items, reverse=True):
-                        self.put_back(hand.items[each])
-                del self.hands[request.name]
-                self.workers.discard(request.name)
+                self.leave(request.name)
             case "tend":
                 for name in reapable:
                     self.reap(name)
@@ -118,18 +135,50 @@ class Server:
                     del hand.items[each]
         return []
 
+    def join(self, request: Request) -> Reply:
+        me, former = request.name, request.former
+        if me in self.graves and "join fence" in self.rules:
+            return None
+        self.workers.add(me)
+        alive = former in self.workers
+        if alive and "former" in self.rules:
+            self.hands[me] = self.hands.pop(former, Hand())
+            if self.chosen == former and "still chosen" in self.rules:
+                self.chosen = me
+        if former and "one connection" in self.rules:
+            moved = self.next.get(former)
+            same = moved and (moved[0] == request.item or "same item" not in self.rules)
+            if "settle former" in self.rules:
+                started = request.started if same else 0
+                self.settle(former, self.hands.setdefault(me, Hand()), started)
+            self.remove(former)
+        return alive or self.hands.get(me, Hand()) != Hand()
+
+    def wait(self, name: str) -> Reply:
+        """BLMOVE, which knows of no workers, but not of a list where there is none."""
+        if name in self.graves:
+            return None
+        if not self.inbox:
+            return []
+        item = self.inbox.pop()
+        self.next.setdefault(name, []).insert(0, item)
+        return [(0, item)]
+
     def step(self, request: Request, hand: Hand) -> Reply:
+        if request.started or "return" in self.rules:
+            self.settle(request.name, hand, request.started)
         for each in request.ids:
             hand.items.pop(each, None)
         first = request.first
         if hand.next is not None and first < hand.next and "replay" in self.rules:
-            return [(each, item) for each, item in hand.items.items() if each >= first]
-        taken = self.take(request, hand)
-        for each, item in enumerate(taken, first):
-            hand.items[each] = item
-        if taken:
-            hand.next = first + len(taken)
-        return list(enumerate(taken, first))
+            taken = Taken((each, item) for each, item in hand.items.items() if each >= first)
+        else:
+            taken = Taken(enumerate(self.take(request, hand), first))
+            hand.items.update(taken)
+            if taken:
+                hand.next = first + len(taken)
+        taken.hold = self.chosen == request.name
+        return taken
 
     def take(self, request: Request, hand: Hand) -> list[Item]:
         me, want = request.name, request.want
@@ -145,14 +194,20 @@ class Server:
             if self.suspects:
                 return [self.suspects.pop()]
             self.chosen = None
-        sources = [self.retry, self.next, self.inbox]
-        if "next" not in self.rules:
-            sources.remove(self.next)
         taken: list[Item] = []
-        for source in sources:
+        for source in (self.retry, self.inbox):
             while source and len(taken) < want:
                 taken.append(source.pop())
         return taken
+
+    def settle(self, name: str, hand: Hand, started: int) -> None:
+        """What BLMOVE has moved becomes the id `started`, or the next item again if that is 0."""
+        if there := self.next.get(name):
+            item = there.pop()
+            if started:
+                hand.items[started], hand.next = item, started + 1
+            else:
+                self.inbox.append(item)
 
     def fail(self, request: Request, hand: Hand) -> None:
         (each,) = request.ids
@@ -173,12 +228,30 @@ class Server:
     def reap(self, name: str) -> None:
         if name not in self.workers:
             return
-        self.workers.discard(name)
-        for item in self.hands.pop(name, Hand()).items.values():
+        held = [*self.hands.pop(name, Hand()).items.values()]
+        held += self.next.pop(name, []) if "reap settles" in self.rules else []
+        self.remove(name)
+        for item in held:
             deaths = item.deaths + ("count deaths" in self.rules)
             noted = Item(item.number, deaths, item.failures)
             if "reap gives back" in self.rules:
                 self.dead.append(noted) if deaths >= DEATHS else self.park(noted)
+
+    def leave(self, name: str) -> None:
+        items = self.hands.pop(name, Hand()).items
+        if "leave gives back" in self.rules:
+            for each in sorted(items, reverse=True):
+                self.put_back(items[each])
+        if "leave settles" in self.rules:
+            self.settle(name, Hand(), 0)
+        self.remove(name)
+
+    def remove(self, name: str) -> None:
+        self.workers.discard(name)
+        self.hands.pop(name, None)
+        self.next.pop(name, None)
+        if "grave" in self.rules:
+            self.graves.add(name)
 
     def park(self, item: Item) -> None:
         (self.suspects if item.deaths >= SUSPECT else self.retry).append(item)
@@ -188,8 +261,8 @@ class Server:
 
     def everything(self) -> list[Item]:
         held = [item for hand in self.hands.values() for item in hand.items.values()]
-        waiting = self.inbox + self.next + self.retry + self.suspects
-        return held + waiting
+        handed = [item for items in self.next.values() for item in items]
+        return held + handed + self.inbox + self.retry + self.suspects
 
 
 @dataclass
@@ -200,11 +273,15 @@ class Worker:
     state: str = "up"  # up, stopped, dead or left
     name: str = ""
     joined: bool = False
+    former: str = ""
+    started: int = 0
+    orphans: set[int] = field(default_factory=set)  # ids of what runs, and others do too
+    hold: bool = False
+    sure: bool = False  # a STEP has told on both sides what is in hand
     generation: int = 0
     first: int = 1
     hand: dict[int, Item] = field(default_factory=dict)
     stage: dict[int, str] = field(default_factory=dict)  # ready, running, done, failed, giving
-    orphans: list[Item] = field(default_factory=list)  # started under a name that was reaped
     leaving: bool = False
     waiting: Request | None = None
 
@@ -237,14 +314,17 @@ class History:
         self.kills = chance() < 0.5
         self.lapses = chance() < 0.5
         self.drains = chance() < 0.5
-        self.raises = chance() < 0.5
+        self.raises = self.dice.choice((0, 0, 0.3, 0.9))
+        self.waits = self.dice.choice((0.2, 0.8))
         self.rollbacks = chance() < 0.3
+        self.flushes = chance() < 0.2
         self.lossy = chance() < 0.7
         self.impatience = self.dice.choice((0.05, 0.1, 0.4))
         self.delay = self.dice.choice((0, 0.5, 0.9))
         self.unpushed = [Item(number) for number in range(self.dice.choice((4, 10, 25)))]
         self.pushed: set[int] = set()
         self.poison = {2} if chance() < 0.4 else set()
+        self.huge = {1, 5} if chance() < 0.4 else set()
         self.done: Counter[int] = Counter()
         self.failed: Counter[int] = Counter()
         self.excused: Counter[int] = Counter()
@@ -256,9 +336,12 @@ class History:
 
     def spawn(self) -> None:
         self.workers.append(Worker(len(self.workers)))
+        self.renew(self.workers[-1])
 
     def ask(self, worker: Worker, calm: bool) -> None:
         """Send the worker's next request, whichever its state calls for."""
+        if worker.waiting:
+            self.part(worker)
         request = self.choose(worker, calm)
         request.sender = worker
         worker.waiting = request
@@ -267,17 +350,31 @@ class History:
             for each in request.ids:
                 worker.forget(each)
 
+    def part(self, worker: Worker) -> None:
+        """Give up the connection, and what is under way on it."""
+        worker.waiting = None
+        if worker.joined or "join again" not in self.rules:
+            self.renew(worker)
+
+    def renew(self, worker: Worker) -> None:
+        worker.joined = False
+        if worker.name and "one connection" not in self.rules:
+            return
+        worker.former = worker.name
+        worker.generation += 1
+        worker.name = f"{worker.process}/{worker.generation}"
+
     def choose(self, worker: Worker, calm: bool) -> Request:
         name, chance = worker.name, self.dice.random()
         if not worker.joined:
-            if not name or "fresh name" in self.rules:
-                worker.generation += 1
-                worker.name = f"{worker.process}/{worker.generation}"
-            return Request("join", worker, worker.name)
+            started, former = worker.started, worker.former
+            item = worker.hand.get(started)
+            return Request("join", worker, name, started=started, item=item, former=former)
         known = tuple(worker.hand)
         if chance < 0.2 and "audit" in self.rules:
             return Request("tend", worker, name, worker.first, ids=known)
-        if failed := worker.at("failed"):
+        untold = worker.started if "step first" in self.rules else 0
+        if failed := [each for each in worker.at("failed") if each != untold]:
             return Request("fail", worker, name, ids=(failed[0],), item=worker.hand[failed[0]])
         ready = worker.at("giving") or (worker.at("ready") if chance < 0.3 and not calm else [])
         if ready:
@@ -289,56 +386,84 @@ class History:
             for each in worker.at("running"):
                 worker.stage[each] = "cancelled"
             return Request("leave", worker, name)
-        company = [item for item in worker.hand.values() if item.deaths >= SUSPECT]
-        room = 0 if worker.leaving or (company and "alone" in self.rules) else 3
+        room = 0 if worker.leaving else 3
+        may_wait = worker.sure or "step before wait" not in self.rules
+        if may_wait and room and not (done or worker.hold) and self.dice.random() < self.waits:
+            return Request("wait", worker, name)
         want = room if calm else self.dice.randint(0, room)
-        return Request("step", worker, name, worker.first, want, done)
+        return Request("step", worker, name, worker.first, want, done, started=worker.started)
 
     def hear(self, worker: Worker, request: Request, reply: Reply) -> None:
         worker.waiting = None
         if reply is None:
+            self.excuse(worker.name)
             if worker.leaving:
                 worker.state = "left"
+                self.forgive(worker.name)
                 return
-            worker.orphans += [worker.hand[each] for each in worker.at("running")]
-            worker.joined, worker.first = False, 1
-            worker.hand.clear()
-            worker.stage.clear()
+            self.renew(worker)
+            return
+        if isinstance(reply, bool):
+            worker.joined, worker.sure, worker.started = True, False, 0
+            if not reply:
+                self.start_afresh(worker)
+            for each, item in self.server.hands.get(worker.name, Hand()).items.items():
+                if each in worker.hand and worker.hand[each].number != item.number:
+                    raise Wrong(f"id {each} is {item} here and {worker.hand[each]} there")
             return
         match request.kind:
-            case "join":
-                worker.joined = True
+            case "wait":
+                for _, item in reply:
+                    worker.sure = False
+                    if item.number in self.huge:
+                        break  # to be weighed before it is started
+                    worker.started = worker.first
+                    worker.learn([(worker.first, item)])
+                    worker.first += 1
+                    self.start(worker, worker.started)
             case "leave":
                 worker.state = "left"
             case "fail" | "give":
                 for each in request.ids:
+                    if worker.hand[each] in self.server.next.get(worker.name, []):
+                        raise Wrong(f"no failure is on record of {worker.hand[each]}")
                     worker.forget(each)
             case "step":
                 for each in request.ids:
                     worker.forget(each)
                 worker.learn(reply)
+                worker.started, worker.sure = 0, True
+                worker.hold = isinstance(reply, Taken) and reply.hold
                 worker.first = max([worker.first, *(each + 1 for each, _ in reply)])
             case "tend":
                 worker.learn(reply)
 
-    def start(self, worker: Worker) -> None:
-        each = self.dice.choice(worker.at("ready"))
+    def start_afresh(self, worker: Worker) -> None:
+        """Go on without the hand; what runs ends under an id that means nothing to Redis."""
+        for each in worker.hand.keys() - worker.at("running"):
+            worker.forget(each)
+        worker.orphans.update(worker.hand)
+        worker.hold = False
+        if "count on" not in self.rules:
+            worker.first = 1
+
+    def start(self, worker: Worker, each: int) -> None:
         item = worker.hand[each]
         worker.stage[each] = "running"
         beside = self.server.hands.get(worker.name, Hand()).items.keys() - {each}
         # An older server may remember items that this worker ended long ago.
-        if item.deaths >= SUSPECT and beside and not self.rolled_back:
-            raise Wrong(f"suspect {item} runs in company")
+        running = set(worker.at("running")) - worker.orphans - {each}
+        mates = [worker.hand[other] for other in running]
+        alone = not any(mate.deaths >= SUSPECT for mate in mates)
+        if not self.rolled_back and not (alone and (item.deaths < SUSPECT or not beside)):
+            raise Wrong(f"{item} runs beside {mates}")
         if item.number in self.poison:
             self.kill(worker)
 
     def end(self, worker: Worker, calm: bool) -> None:
-        if worker.orphans:
-            self.done[worker.orphans.pop().number] += 1
-            return
         each = self.dice.choice(worker.at("running"))
         number = worker.hand[each].number
-        if not calm and self.raises and self.dice.random() < 0.3:
+        if not calm and self.dice.random() < self.raises:
             worker.stage[each] = "failed"
             self.failed[number] += 1
         else:
@@ -351,21 +476,31 @@ class History:
 
     def kill(self, worker: Worker) -> None:
         worker.state = "dead"
-        self.excuse(worker.name)
+        self.excuse(worker.name, worker.former)
+        self.forgive(worker.name)
 
-    def excuse(self, name: str) -> None:
-        for item in self.server.hands.get(name, Hand()).items.values():
-            self.excused[item.number] += 1
+    def forgive(self, name: str) -> None:
+        """What FLUSHALL made it have without being registered: only itself could return that."""
+        if name not in self.server.workers:
+            for item in self.server.next.pop(name, []):
+                self.pushed.discard(item.number)
+
+    def excuse(self, *names: str) -> None:
+        for name in names:
+            held = self.server.hands.get(name, Hand()).items.values()
+            for item in [*held, *self.server.next.get(name, [])]:
+                self.excused[item.number] += 1
 
     def reapable(self, by: Worker, calm: bool) -> list[str]:
         """Whom `by` may reap now: the dead, and the living whose lease may have lapsed."""
-        owners = {f"{worker.process}/{g + 1}": (worker, g + 1) for worker in self.workers
-                  for g in range(worker.generation)}  # fmt: skip
+        living = set()
+        for worker in self.workers:
+            if worker.state in ("up", "stopped"):
+                # Where a JOIN was not answered, either may be the one that is registered.
+                living |= {worker.name} if worker.joined else {worker.name, worker.former}
         names = []
         for name in sorted(self.server.workers - {by.name}):
-            worker, generation = owners[name]
-            living = worker.state in ("up", "stopped") and worker.generation == generation
-            if not living:
+            if name not in living:
                 names.append(name)
             elif self.lapses and not calm and self.dice.random() < 0.4:
                 self.excuse(name)
@@ -376,26 +511,44 @@ class History:
         fate = 1.0 if calm or not self.lossy else self.dice.random()
         if fate < 0.1:
             return  # the request is lost
-        if 0.1 <= fate < 0.2:
-            self.network.append(request)  # and will arrive once more
         if self.rollbacks:
             self.past = [*self.past[-5:], copy.deepcopy(self.server)]
         reapable = self.reapable(request.sender, calm) if request.kind == "tend" else []
         reply = copy.deepcopy(self.server.handle(request, reapable))
         worker = request.sender
-        if fate >= 0.3 and worker.waiting is request and worker.state == "up":
+        if worker.state == "dead":
+            self.forgive(request.name)
+        if fate >= 0.2 and worker.waiting is request and worker.state == "up":
             self.hear(worker, request, reply)
 
     def roll_back(self) -> None:
         """Redis comes back with an older state; connections and what they carried are gone."""
-        self.server = self.dice.choice(self.past)
+        self.server = self.restored(self.dice.choice(self.past))
+        for name in self.server.next.keys() - self.server.workers:
+            self.forgive(name)
         self.rolled_back = True
         self.past = []
         self.network = []
         for number in self.pushed:
             self.excused[number] += 1
         for worker in self.workers:
-            worker.waiting = None
+            self.part(worker)
+
+    def flush(self) -> None:
+        """FLUSHALL: what Redis had is lost, and nobody is told.
+
+        The graves are, too: what is still under way on broken connections goes with them here.
+        """
+        self.server = self.flushed()
+        self.past = []
+        self.pushed.clear()
+        self.network = [each for each in self.network if each is each.sender.waiting]
+
+    def restored(self, past: Server) -> Server:
+        return past
+
+    def flushed(self) -> Server:
+        return Server(self.rules)
 
     # time
 
@@ -410,7 +563,7 @@ class History:
         chance = dice.random()
         if chance < 0.35 and up:
             worker = dice.choice(up)
-            given_up = dice.random() < (0.3 if calm else self.impatience)
+            given_up = not calm and dice.random() < self.impatience
             if worker.waiting is None or worker.waiting not in self.network or given_up:
                 self.ask(worker, calm)
         elif chance < 0.65 and self.network:
@@ -422,12 +575,10 @@ class History:
         elif chance < 0.85 and up:
             worker = dice.choice(up)
             if worker.at("ready") and dice.random() < 0.6 and not worker.leaving:
-                self.start(worker)
-            elif worker.at("running") or worker.orphans:
+                self.start(worker, dice.choice(worker.at("ready")))
+            elif worker.at("running"):
                 self.end(worker, calm)
-        elif chance < 0.9 and self.server.inbox:
-            self.server.next.insert(0, self.server.inbox.pop())  # BLMOVE
-        elif not calm:
+        elif chance < 0.9 and not calm:
             self.strike(up)
         if dice.random() < (0.3 if calm else 0.05):
             for worker in self.workers:
@@ -444,6 +595,8 @@ class History:
             self.dice.choice(up).state = "stopped"
         elif chance < 0.75 and self.drains and up:
             self.dice.choice(up).leaving = True
+        elif self.flushes and chance < 0.8:
+            self.flush()
         elif self.past:
             self.roll_back()
 

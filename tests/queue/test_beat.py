@@ -18,7 +18,7 @@ import pytest
 from cronsim import CronSimError
 from redis.exceptions import ResponseError
 
-from example.runtime import beat
+from example.runtime import beat, queue
 from example.runtime.beat import Beat, Cron, Entry, Every
 from example.runtime.queue import SOURCE
 
@@ -201,7 +201,7 @@ def simulate(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
     )
     assert source != real
     monkeypatch.setattr(beat, "SOURCE", source)
-    monkeypatch.setattr(beat, "SHA", redis.client.script_load(source))
+    monkeypatch.setattr(queue, "SHA", redis.client.script_load(source))
     return lambda schedule, start=1_800_000_000.5: Simulation(redis, schedule, start)
 
 

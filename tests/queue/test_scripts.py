@@ -2,20 +2,21 @@
 
 import os
 from collections import UserDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
-from example.runtime.queue import SHA, SOURCE, hands, keys, ranges
+from example.runtime.queue import SOURCE, keys, prefixes, ranges, script
 
 from ..server import Server as RealServer
-from .model import MAX_ATTEMPTS, Hand, History, Item, Reply, Request, Wrong
+from .model import MAX_ATTEMPTS, Hand, History, Item, Reply, Request, Taken, Wrong
 
 KEY = "TESTING"
 HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
-KINDS = ("inbox", "next", "workers", "retry", "suspects", "alone", "dead", "ticks")
+KINDS = ("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks")
+NEXTS, HANDS = prefixes(KEY)
 NAME = dict(zip(KINDS, keys(KEY), strict=True))
 
 
@@ -34,23 +35,14 @@ def parsed(value: bytes) -> Item:
 
 
 class Inbox:
-    """One of the two lists, as the model sees it: the next item is at the end."""
+    """The list as the model sees it: the next item is at the end."""
 
-    def __init__(self, client: Any, key: str) -> None:
-        self.client, self.key = client, key
-
-    def __iter__(self) -> Iterator[Item]:
-        return (Item(unpacked(each)) for each in reversed(self.client.lrange(self.key, 0, -1)))
-
-    def __bool__(self) -> bool:
-        return bool(self.client.exists(self.key))
+    def __init__(self, client: Any) -> None:
+        self.client = client
 
     def insert(self, index: int, item: Item) -> None:
         assert index == 0
-        self.client.lpush(self.key, packed(item.number))
-
-    def pop(self) -> Item:
-        return Item(unpacked(self.client.rpop(self.key)))
+        self.client.lpush(KEY, packed(item.number))
 
 
 class Scripts:
@@ -58,32 +50,41 @@ class Scripts:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self.inbox = Inbox(client, NAME["inbox"])
-        self.next = Inbox(client, NAME["next"])
+        self.inbox = Inbox(client)
 
     def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
         try:
             return self._handle(request, list(reapable))
         except ResponseError as error:
-            if str(error).startswith("GONE"):
+            if str(error).startswith(("GONE", "WRONGTYPE")):
                 return None
             raise
 
     def _handle(self, request: Request, reapable: list[str]) -> Reply:
         def call(*arguments: Any) -> Any:
-            prefix = (request.kind, hands(KEY), request.name)
-            return self.client.evalsha(SHA, len(NAME), *NAME.values(), *prefix, *arguments)
+            prefix = script(KEY, request.name)
+            return self.client.execute_command(*prefix, request.kind, *arguments)
 
         match request.kind:
+            case "join":
+                started = (request.started, packed(request.item.number) if request.item else b"")
+                return bool(call(request.former, *started))
+            case "wait":
+                # As BLMOVE does when something is there, or comes.
+                moved = self.client.lmove(KEY, NEXTS + request.name, "RIGHT", "LEFT")
+                return [(0, Item(unpacked(moved)))] if moved else []
             case "step":
                 size = 1 << 20
                 first = request.first
-                items, notes, _ = call(first, request.want, size, *ranges(request.ids))
+                more = (size, request.started, *ranges(request.ids))
+                items, notes, hold = call(first, request.want, *more)
                 histories = {notes[i]: notes[i + 1 : i + 3] for i in range(0, len(notes), 3)}
-                return [
+                taken = Taken(
                     (first + i, Item(unpacked(item), *histories.get(i + 1, (0, 0))))
                     for i, item in enumerate(items)
-                ]
+                )
+                taken.hold = bool(hold)
+                return taken
             case "fail":
                 call(*request.ids, 0, MAX_ATTEMPTS, "because")
             case "give":
@@ -114,7 +115,16 @@ class Scripts:
         for key in self.client.keys(f"{{{KEY}}}:hand:*"):
             values = self.client.hgetall(key)
             held = {int(each): parsed(value) for each, value in values.items() if each != b"n"}
-            found[key.decode().removeprefix(hands(KEY))] = Hand(held)
+            found[key.decode().removeprefix(HANDS)] = Hand(held)
+        return found
+
+    @property
+    def next(self) -> "Next":
+        found = Next(self.client)
+        for key in self.client.keys(f"{{{KEY}}}:next:*"):
+            if self.client.type(key) == b"list":
+                (item,) = self.client.lrange(key, 0, -1)
+                found.data[key.decode().removeprefix(NEXTS)] = [Item(unpacked(item))]
         return found
 
     @property
@@ -131,10 +141,25 @@ class Scripts:
             for kind in ("retry", "suspects")
             for member in self.client.zrange(NAME[kind], 0, -1)
         ]
-        return [*held, *waiting, *self.inbox, *self.next]
+        inbox = (Item(unpacked(each)) for each in self.client.lrange(KEY, 0, -1))
+        moved = [item for items in self.next.values() for item in items]
+        return [*held, *waiting, *inbox, *moved]
 
     def __deepcopy__(self, _: object) -> "Snapshot":
-        return Snapshot({key: self.client.dump(key) for key in self.client.scan_iter()})
+        keys = self.client.scan_iter()
+        return Snapshot({key: self.client.dump(key) for key in keys})
+
+
+class Next(UserDict[str, list[Item]]):
+    """The lists to which BLMOVE has moved an item, by consumer."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__()
+        self.client = client
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        self.client.delete(NEXTS + name)
+        return super().pop(name, default)
 
 
 class Snapshot:
@@ -150,13 +175,15 @@ class RealHistory(History):
         client.flushall()
         self.server: Any = Scripts(client)
 
-    def roll_back(self) -> None:
-        scripts = self.server
-        super().roll_back()
-        snapshot, self.server = self.server, scripts
-        scripts.client.flushall()
-        for key, value in snapshot.keys.items():
-            scripts.client.restore(key, 0, value)
+    def restored(self, past: Any) -> Any:
+        client = self.flushed().client
+        for key, value in past.keys.items():
+            client.restore(key, 0, value)
+        return self.server
+
+    def flushed(self) -> Any:
+        self.server.client.flushall()
+        return self.server
 
     def judge(self) -> None:
         if self.dice.random() < 0.1:

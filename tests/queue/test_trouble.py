@@ -111,12 +111,12 @@ def test_scripts_flushed(workers: Workers) -> None:
 
 
 def test_a_list_that_is_no_list(workers: Workers) -> None:
-    """WRONGTYPE: what was put aside is done all the same, and the rest once the key is gone."""
+    """WRONGTYPE: what waits for another attempt is done, and the rest once the key is gone."""
     client = workers.redis.client
     client.set(KEY, "not a list")
-    client.lpush(workers.key("next"), "aside")
+    client.zadd(workers.key("retry"), {"x#1 0 1 retry": 1})
     worker = workers.start()
-    workers.eventually(lambda: workers.told("end") == ["aside"])
+    workers.eventually(lambda: workers.told("end") == ["retry"])
     workers.eventually(lambda: "WRONGTYPE" in workers.log())
     calm(workers, worker.pid)
     client.delete(KEY)

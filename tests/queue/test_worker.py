@@ -8,14 +8,19 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from example.runtime import process, worker
+from example.runtime.queue import SOURCE, Consumer
 
 from ..layout import Layout
+from ..server import Server
+from ..waiting import eventually
 from .workers import KEY, Workers
 
 Process = subprocess.Popen[bytes]
@@ -74,10 +79,33 @@ def test_a_worker_that_slept_too_long_does_not_disturb_its_successor(workers: Wo
     assert workers.ended()["nap 0.3 taken"] <= 2
 
 
-def test_what_blmove_put_aside_for_a_worker_that_died_is_done(workers: Workers) -> None:
-    workers.redis.client.lpush(workers.key("next"), "aside")
+def test_what_an_idle_worker_was_given_and_could_not_start_is_done(workers: Workers) -> None:
+    """BLMOVE gives the item to a worker that is killed before it knows."""
+    first = workers.start()
+    first.send_signal(signal.SIGSTOP)
+    workers.push("given")
+    workers.eventually(lambda: not workers.redis.client.exists(KEY))
+    workers.kill(first)
     workers.start()
-    workers.eventually(lambda: workers.told("end") == ["aside"], within=2)
+    workers.eventually(lambda: workers.told("end") == ["given"], within=2)
+    workers.eventually(workers.at_rest)
+
+
+def test_blmove_gives_nothing_to_a_worker_that_is_no_more(each_redis: Server) -> None:
+    """The item stays where it is when the worker was taken for dead meanwhile."""
+    client: Any = each_redis.client
+    client.script_load(SOURCE)
+    gone, other = Consumer(KEY), Consumer(KEY)
+    client.execute_command(*gone.join())
+    client.execute_command(*other.join())
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.execute_command, *gone.wait(10))
+        eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+        client.execute_command(*other.tend([], [gone.name.encode()]))
+        client.lpush(KEY, "x")
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            waiting.result()
+    assert client.lrange(KEY, 0, -1) == [b"x"]
 
 
 # failures
@@ -98,7 +126,7 @@ def test_a_failing_item_is_retried_and_then_dead_with_its_story(workers: Workers
 @pytest.mark.parametrize(
     ("item", "why"),
     [
-        ("exit", b"RuntimeError: the task raised SystemExit"),
+        ("exit", b"SystemExit: 2"),
         ("surrogate", b"ValueError: \\udc80"),
         ("mute", b"MuteError: (it cannot say why)"),
     ],

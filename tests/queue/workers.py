@@ -89,12 +89,13 @@ class Workers:
         """How many items all workers have in hand."""
         client = self.redis.client
         hands = client.scan_iter(match=self.key("hand:*"), count=1000)
-        return sum(client.hlen(hand) - 1 for hand in hands)
+        started = client.scan_iter(match=self.key("next:*"), count=1000, _type="list")
+        return sum(client.hlen(hand) - 1 for hand in hands) + len(list(started))
 
     def at_rest(self) -> bool:
         """Whether nothing is left to do, and nobody holds anything."""
         client = self.redis.client
-        waiting = (KEY, self.key("next"), self.key("retry"), self.key("suspects"))
+        waiting = (KEY, self.key("retry"), self.key("suspects"))
         return not client.exists(*waiting) and self.in_hand() == 0
 
     def kill(self, worker: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
