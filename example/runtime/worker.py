@@ -209,12 +209,14 @@ class Worker:
         await self._give_if_late()
         if self.dry:
             self._start()
-        want = self._room()
-        trouble = None
         if self._well_supplied():
             await asyncio.sleep(PAUSE)
-        elif self.done or self.failed or not self.sure or (want and not (self.dry or self.hold)):
-            trouble = await self._step(want)
+            return
+        size = self._bytes_free()
+        want = self._room(size)
+        trouble = None
+        if self.done or self.failed or not self.sure or (want and not (self.dry or self.hold)):
+            trouble = await self._step(want, size)
         elif self.ready and len(self.running) < self.limits.concurrency:
             self._start()
             await asyncio.sleep(0)
@@ -223,7 +225,7 @@ class Worker:
         else:
             await self._change(self._until_tend())
             if self.hold:
-                trouble = await self._step(want)
+                trouble = await self._step(want, size)
         self.changed.clear()
         if trouble:
             self._start()
@@ -270,8 +272,8 @@ class Worker:
             self._start()
             await asyncio.sleep(0)  # whoever waited goes first, then the next request
 
-    async def _step(self, want: int) -> ResponseError | None:
-        """Confirm what has ended, and take up to `want` items.
+    async def _step(self, want: int, size: int = 0) -> ResponseError | None:
+        """Confirm what has ended, and take up to `want` items of `size` bytes or little more.
 
         Returns what was refused of the rest, if anything.
         """
@@ -279,7 +281,7 @@ class Worker:
         # Of what it was not told of, Redis would not note a failure.
         failed = [each for each in self.failed.items() if each[0] != self.consumer.started[0]]
         requests = [self.consumer.fail(each, *fate) for each, fate in failed]
-        requests.append(self.consumer.step(want, self._bytes_free(), done))
+        requests.append(self.consumer.step(want, size, done))
         try:
             await self.lane.send(*requests)
             self._start()  # while Redis is at it
@@ -346,9 +348,9 @@ class Worker:
 
     # when to ask for what
 
-    def _room(self) -> int:
+    def _room(self, size: int) -> int:
         in_hand = len(self.ready) + len(self.running)
-        if in_hand and self._bytes_free() <= 0:
+        if in_hand and size <= 0:
             return 0
         return max(0, min(STEP, self.limits.concurrency + self.ahead - in_hand))
 
@@ -443,15 +445,12 @@ class Worker:
             self.loop.call_soon_threadsafe(self._ended, each, error)
 
     async def _perform(self, each: int, argument: str | bytes) -> None:
+        error = None
         try:
             await self.work(argument)
-        except BaseException as error:  # an exit would end the event loop, and all that is in hand
-            self._ended(each, error)
-        else:
-            if each in self.running:
-                self._ended(each, None)
-            else:
-                self.done.append(each)  # without ever having waited
+        except BaseException as raised:  # an exit would end the event loop, and all that is in hand
+            error = raised
+        self._ended(each, error)
 
     def _ended(self, each: int, error: BaseException | None) -> None:
         run = self.running.pop(each, None)

@@ -82,12 +82,23 @@ def test_a_worker_that_slept_too_long_does_not_disturb_its_successor(workers: Wo
 def test_what_an_idle_worker_was_given_and_could_not_start_is_done(workers: Workers) -> None:
     """BLMOVE gives the item to a worker that is killed before it knows."""
     first = workers.start()
-    first.send_signal(signal.SIGSTOP)
-    workers.push("given")
-    workers.eventually(lambda: not workers.redis.client.exists(KEY))
+    pushed: list[str] = []
+
+    def given() -> bool:
+        """Stopped it while it waited: not so if that was just between two waits."""
+        first.send_signal(signal.SIGSTOP)
+        pushed.append(f"item {len(pushed)}")
+        workers.push(pushed[-1])
+        if not workers.redis.client.exists(KEY):
+            return True
+        first.send_signal(signal.SIGCONT)
+        workers.eventually(lambda: workers.told("end") == pushed)
+        return False
+
+    workers.eventually(given)
     workers.kill(first)
     workers.start()
-    workers.eventually(lambda: workers.told("end") == ["given"], within=2)
+    workers.eventually(lambda: workers.told("end") == pushed, within=2)
     workers.eventually(workers.at_rest)
 
 
