@@ -14,6 +14,7 @@ from collections.abc import Callable
 from . import start_app, start_beat, start_redis, start_worker
 from .runtime import log
 from .runtime.process import STOP
+from .runtime.store import NOT_NEEDED
 from .settings import Settings, SettingsError
 
 PROGRAMS = {"redis": start_redis, "app": start_app, "beat": start_beat, "worker": start_worker}
@@ -85,11 +86,12 @@ class Family:
     def _bury(self) -> None:
         for child in [child for child in self.alive if not child.is_alive()]:
             self.alive.remove(child)
-            # Redis has nothing to do, and says so by 0, where REDIS_URL is served already; until
-            # it listens to signals it ends by them.
             redis = child.name == "redis"
-            expected = (child.exitcode == 0 and (self.stopping or redis)) or (
-                child.exitcode == -signal.SIGTERM and self.stopping and redis
+            expected = (
+                (child.exitcode == 0 and self.stopping)
+                or (child.exitcode == NOT_NEEDED and redis)
+                # Until it listens to signals it ends by them.
+                or (child.exitcode == -signal.SIGTERM and self.stopping and redis)
             )
             if not expected:
                 logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)

@@ -2,7 +2,8 @@
 
 Every `start_…` is a console script (`example-app` and so on) and what all launchers start.
 They take no arguments, read the environment, and end the process with an exit status:
-0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve.
+0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve, 4 where redis
+is not needed.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ def start_worker() -> None:
 
 
 def start_redis() -> None:
-    """Become a Redis server for REDIS_URL; exit 0 when that is elsewhere or already served."""
+    """Become a Redis server for REDIS_URL; exit 4 when that is elsewhere or already served."""
     from .runtime import store
 
     settings = _settings()

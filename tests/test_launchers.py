@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as client
 
 from . import launchers
 from .launchers import Launcher, lives
@@ -99,6 +100,20 @@ class TestParent:
         assert parent.stop() == [0]
         assert not parent.living()
         assert "Redis away" not in parent.stdout().partition("stopping: SIGTERM")[2]
+
+    def test_its_own_redis_that_ends_does_so_for_the_rest(
+        self, launch: Launch, redis: Server
+    ) -> None:
+        """As any child, and also by SHUTDOWN, for which Redis itself has an exit status of 0."""
+        port = free_port()
+        parent = launch(launchers.parent, redis, REDIS_URL=f"redis://127.0.0.1:{port}")
+        parent.start()
+        parent.works()
+        with client.Redis(port=port) as embedded:
+            embedded.shutdown()
+        assert parent.processes[0].wait(10) == 1
+        assert "redis died with 0: stopping the rest" in parent.stdout()
+        assert not parent.living()
 
     def test_it_may_be_stopped_while_it_starts(self, launch: Launch, redis: Server) -> None:
         """A TERM before the children listen to signals: still a clean end."""

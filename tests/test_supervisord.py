@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as client
 
 from .layout import Layout
 from .server import Server, free_port
@@ -102,26 +103,45 @@ def test_redis_may_go_and_come_back(layout: Layout) -> None:
     assert [layout.pid(program) for program in ("app", "beat", "worker")] == pids
 
 
-def test_the_embedded_redis_is_started_and_stopped_with_the_rest(
-    launch: Launch, redis: Server
+@pytest.mark.parametrize("end", ["KILL", "TERM", "SHUTDOWN"])
+def test_the_embedded_redis_that_somebody_ends_is_replaced(
+    launch: Launch, redis: Server, end: str
 ) -> None:
-    """With nobody at REDIS_URL, the program redis serves it; killed, it is replaced."""
-    layout = launch(Layout, redis)
-    layout.environ["REDIS_URL"] = f"redis://localhost:{free_port()}"
+    """With nobody at REDIS_URL, the program redis serves it, and again after whatever end."""
+    port = free_port()
+    layout = launch(Layout, redis, REDIS_URL=f"redis://localhost:{port}")
     layout.start()
     layout.ready()
     layout.works()
     before = layout.pid("redis")
-    layout.signal("redis", "KILL")
+    if end == "SHUTDOWN":
+        with client.Redis(port=port) as embedded:
+            embedded.shutdown()
+    else:
+        layout.signal("redis", end)
     layout.eventually(lambda: layout.pid("redis") != before)
     layout.eventually(lambda: layout.said("worker", "Redis back"))
     pushes = layout.stdout().count("WORKING: OK: ")
     layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") > pushes)
 
 
+def test_the_embedded_redis_may_be_stopped(launch: Launch, redis: Server) -> None:
+    """`supervisorctl stop redis`: it stays down, and is no failure to anybody."""
+    layout = launch(Layout, redis, REDIS_URL=f"redis://localhost:{free_port()}")
+    layout.start()
+    layout.ready()
+    layout.ctl("stop", "redis", check=True)
+    layout.eventually(lambda: layout.said("worker", "Redis away"))
+    assert layout.status("redis") == "STOPPED"
+    assert layout.shutdown() == 0
+
+
 def test_a_served_redis_is_used(layout: Layout) -> None:
+    """The program redis has nothing to do: it ends, once, and counts as ready."""
     layout.eventually(lambda: layout.status("redis") == "EXITED")
     assert layout.said("redis", "already served")
+    assert layout.ctl("ready", "redis").returncode == 0
+    assert layout.stdout().count("spawned: 'redis'") == 1
 
 
 def test_shutdown_leaves_nothing_behind(layout: Layout) -> None:

@@ -16,24 +16,27 @@ from .process import STOP, die_with_parent
 
 logger = logging.getLogger(__name__)
 
+NOT_NEEDED = 4
+"""Exit status where REDIS_URL is not for us. Not 0: with that a server ends that was told to."""
+
 
 def become(url: str, directory: str) -> None:
     """Replace this process by a Redis server that listens where `url` points.
 
-    Returns, for an exit status of 0, if `url` is not for us: not redis:// on a loopback address,
-    or somebody listens there already. Data goes to `directory`, which is made if need be.
-    Exits with status 2 if there is no server program to run or no place for the data.
+    Exits with NOT_NEEDED if `url` is not for us: not redis:// on a loopback address, or somebody
+    listens there already. Data goes to `directory`, which is made if need be. Exits with status 2
+    if there is no server program to run or no place for the data.
     """
     die_with_parent()
     parts = urlsplit(url)
     host = parts.hostname or "localhost"
     if parts.scheme != "redis" or not _is_loopback(host):
         logger.info("redis not started: REDIS_URL is elsewhere: %s", redacted(url))
-        return
+        sys.exit(NOT_NEEDED)
     port = parts.port or 6379
     if _is_served(host, port):
         logger.info("redis not started: already served at %s", redacted(url))
-        return
+        sys.exit(NOT_NEEDED)
     server = _server_program()
     if server is None:
         logger.error(
