@@ -23,7 +23,7 @@ def health(layout: Layout) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [SCRIPTS / "example-health"],
         cwd=layout.folder,
-        env=layout.environ | {"PORT": str(layout.port)},
+        env=layout.environ,
         capture_output=True,
         text=True,
         timeout=20,
@@ -78,7 +78,20 @@ def test_an_app_that_hangs_is_told(layout: Layout) -> None:
     for each in ("app:app_00", "app:app_01"):
         layout.signal(each, "CONT")
     assert done.returncode == 1
-    assert done.stdout == f"app does not answer at http://127.0.0.1:{layout.port}/livez\n"
+    assert done.stdout == f"app does not answer /livez at tcp://127.0.0.1:{layout.port}\n"
+
+
+def test_app_is_asked_wherever_supervisord_listens_for_it(launch: Launch, redis: Server) -> None:
+    """Also on a Unix socket, and whatever PORT says."""
+    layout = launch(Layout, redis, PORT="1")
+    where = f"unix://{layout.folder}/var/app.sock"
+    layout.override("port", f"[fcgi-program:app]\nsocket = {where}\n")
+    layout.start()
+    layout.ready()
+    assert health(layout).stdout == "healthy\n"
+    for each in ("app:app_00", "app:app_01"):
+        layout.signal(each, "STOP")
+    assert health(layout).stdout == f"app does not answer /livez at {where}\n"
 
 
 def test_without_app_the_rest_is_judged_alone(launch: Launch, redis: Server) -> None:

@@ -8,6 +8,7 @@ import http.client
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 from xmlrpc.client import Fault, ProtocolError
 
 from supervisor.options import ClientOptions
@@ -23,8 +24,9 @@ def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
     """A line for each thing that is wrong; none when all is well.
 
     The programs are those in the supervisord.conf that supervisorctl would find. Each must run,
-    and those that beat for the watchdog must still do so; where app runs, it must answer /livez
-    on `port`. What was stopped by hand, or is starting, is not wrong.
+    and those that beat for the watchdog must still do so; where app runs, it must answer /livez on
+    the socket that supervisord holds for it, else on `port`. What was stopped by hand, or is
+    starting, is not wrong.
     """
     try:
         rows = _rows()
@@ -40,9 +42,10 @@ def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
             yield f"{row['name']} is {row['state']}, last exit: {row.get('last_exit', 'unknown')}"
         elif row.get("silent_seconds", 0.0) > silent_seconds:
             yield f"{row['name']} has been silent for {row['silent_seconds']:.0f} s"
-    app_runs = any(row["group"] == "app" and row["state"] == "RUNNING" for row in rows)
-    if app_runs and not _app_lives(port):
-        yield f"app does not answer at http://127.0.0.1:{port}/livez"
+    apps = [row for row in rows if row["group"] == "app" and row["state"] == "RUNNING"]
+    for where in {row.get("socket", f"tcp://127.0.0.1:{port}") for row in apps}:
+        if not _app_lives(where):
+            yield f"app does not answer /livez at {where}"
 
 
 def _rows() -> list[dict[str, Any]]:
@@ -58,9 +61,15 @@ def _rows() -> list[dict[str, Any]]:
     return rows
 
 
-def _app_lives(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=APP_SECONDS)
+def _app_lives(where: str) -> bool:
+    url = urlsplit(where)
+    unix = url.scheme == "unix"
+    connection = http.client.HTTPConnection("127.0.0.1")
+    # supervisord listens on these two kinds only.
+    connection.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+    connection.sock.settimeout(APP_SECONDS)
     try:
+        connection.sock.connect(url.path if unix else (url.hostname, url.port))
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):

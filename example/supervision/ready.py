@@ -38,6 +38,8 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
             "ready": _is_ready(plugin, process, must_say_so),
             "restarts": max(0, starts[key] - 1),
         }
+        if manager := getattr(process.group, "socket_manager", None):
+            found["socket"] = manager.config().url
         if note := plugin.note(process):
             now = time.monotonic()
             found["status"] = note.status
