@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from . import start_app, start_beat, start_redis, start_worker
+from .console import take_no_arguments
 from .runtime import log
 from .runtime.process import STOP
 from .runtime.store import NOT_NEEDED
@@ -108,4 +109,5 @@ def _child(program: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
+    take_no_arguments(__doc__, "python -m example")
     sys.exit(main())

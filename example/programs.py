@@ -1,6 +1,6 @@
 """The programs: each hands your files (api, schedule, tasks, settings) to the runtime.
 
-Every `start_…` is a console script (`example-app` and so on) and what all launchers start.
+Every `start_…` has a console script (`example-app` and so on), and is what all launchers start.
 They take no arguments, read the environment, and end the process with an exit status:
 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve, 4 where redis
 is not needed.

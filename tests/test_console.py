@@ -1,0 +1,40 @@
+"""The command line of the console scripts: there is none, and they say so."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .launchers import SCRIPTS
+from .layout import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = [
+    *([str(SCRIPTS / name)] for name in PROJECT["scripts"]),
+    [sys.executable, "-m", "example"],
+]
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command[-1]).name)
+def test_help_tells_what_it_is_and_anything_else_is_refused(command: list[str]) -> None:
+    """Without starting anything, also where the settings are wrong."""
+    for word in ("-h", "--help"):
+        done = run(*command, word, PORT="many")
+        assert done.returncode == 0, done.stderr
+        assert "REDIS_URL" in done.stdout
+    for word in ("--port=80", "help"):
+        done = run(*command, word)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"error: unrecognized arguments: {word}" in done.stderr
+
+
+def test_arguments_of_a_launcher_of_ones_own_are_its_own() -> None:
+    """`start_…` looks at none: here of a program that finds itself not needed."""
+    code = "import example; example.start_redis()"
+    assert run(sys.executable, "-c", code, "--help", REDIS_URL="redis://192.0.2.1").returncode == 4
