@@ -473,7 +473,9 @@ class Worker:
         most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
         delay = random.uniform(0, most)  # noqa: S311 no secret: it spreads retries
         fate = "given up" if failures >= attempts else f"again in {delay:.1f} s"
-        logger.warning("item failed, %s (%d of %d): %s", fate, failures, attempts, why,
+        # As the retries show it. Not what the item holds, which may be a secret.
+        name = f"{self.consumer.name}#{each}"
+        logger.warning("item %s failed, %s (%d of %d): %s", name, fate, failures, attempts, why,
                        exc_info=error)  # fmt: skip
         self.failed[each] = (delay, attempts, why)
 

@@ -134,6 +134,18 @@ def test_a_failing_item_is_retried_and_then_dead_with_its_story(workers: Workers
     assert workers.at_rest()
 
 
+def test_the_log_names_an_item_that_failed_as_the_retries_do(workers: Workers) -> None:
+    """By `worker#id`, and without what the item holds."""
+    workers.start()
+    # Many, since each waits for a random time.
+    workers.push(*(f"fail hunter{number}" for number in range(30)))
+    retry = workers.key("retry")
+    waiting: Any = workers.eventually(lambda: workers.redis.client.zrange(retry, 0, -1))
+    names = [member.split(b" ")[0].decode() for member in waiting]
+    workers.eventually(lambda: all(f"item {name} failed, again" in workers.log() for name in names))
+    assert "hunter" not in workers.log()
+
+
 @pytest.mark.parametrize(
     ("item", "why"),
     [
