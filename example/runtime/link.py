@@ -13,20 +13,22 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnectionError
-from redis.exceptions import RedisError, ResponseError
 
 logger = logging.getLogger(__name__)
 
 # What any call over the link may raise while Redis is away, or not itself.
 ERRORS = (RedisError, OSError)
+# Of these, what a Redis says that is there.
+REFUSALS = (ResponseError, AuthenticationError)
 
 _TIMEOUT = 5.0  # seconds
 _BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
 
 
 class Link:
-    """Tells, once each, that Redis went away and that it is back; says how long to wait."""
+    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait."""
 
     def __init__(self, url: str) -> None:
         self.where = redacted(url)
@@ -38,7 +40,8 @@ class Link:
         if not self._failures:
             self._since = time.monotonic()
             why = str(error) or type(error).__name__
-            logger.warning("Redis away at %s: %s; retrying", self.where, why)
+            what = "refuses" if isinstance(error, REFUSALS) else "away"
+            logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
         self._failures += 1
         return float(_BACKOFF.compute(self._failures))
 

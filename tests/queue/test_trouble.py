@@ -1,6 +1,7 @@
 """Redis in trouble: no crash, no hang, no busy loop, and nothing lost of what Redis still has."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -93,11 +94,26 @@ def test_a_server_that_only_reads_is_waited_for(workers: Workers) -> None:
     workers.push("nap 0.3 a")
     workers.eventually(lambda: workers.told("start"))
     client.replicaof("127.0.0.1", free_port())
-    workers.eventually(lambda: "Redis away" in workers.log())
+    workers.eventually(lambda: "Redis refuses at" in workers.log())
     calm(workers, worker.pid)
     client.replicaof("NO", "ONE")
     workers.push("b")
     all_done_once(workers, 2)
+    log = workers.log()
+    assert (log.count("Redis refuses"), log.count("Redis back")) == (1, 1)
+    assert "Redis away" not in log
+
+
+def test_a_server_that_does_not_know_us_is_waited_for(workers: Workers) -> None:
+    """A password that is wrong is no absence."""
+    client = workers.redis.client
+    client.config_set("requirepass", "hunter2")
+    workers.launch()
+    workers.eventually(lambda: "Redis refuses at" in workers.log())
+    client.config_set("requirepass", "")
+    workers.push("after")
+    all_done_once(workers, 1)
+    assert "Redis away" not in workers.log()
 
 
 def test_scripts_flushed(workers: Workers) -> None:
@@ -117,7 +133,7 @@ def test_a_list_that_is_no_list(workers: Workers) -> None:
     client.zadd(workers.key("retry"), {"x#1 0 1 retry": 1})
     worker = workers.start()
     workers.eventually(lambda: workers.told("end") == ["retry"])
-    workers.eventually(lambda: "WRONGTYPE" in workers.log())
+    workers.eventually(lambda: re.search("Redis refuses at .*WRONGTYPE", workers.log()))
     calm(workers, worker.pid)
     client.delete(KEY)
     workers.push("after")
