@@ -146,6 +146,7 @@ class Lane:
         """Send one request, and return its reply. Raises also what Redis refused."""
         (reply,) = await self.ask(request)
         if isinstance(reply, ResponseError):
+            await self.close()  # another server may be in charge by now: the next call finds it
             raise reply
         return reply
 

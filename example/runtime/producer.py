@@ -34,7 +34,8 @@ class Producer:
         try:
             return int(await self._lane.call(question))
         except ERRORS:
-            # The connection may have died long ago: a new one tells whether Redis is there.
+            # The connection may have died long ago, or lead to a server that is not in charge any
+            # more: a new one tells.
             return int(await self._lane.call(question))
 
     async def close(self) -> None:
