@@ -12,6 +12,7 @@
 -- on the old one comes too late: a script says GONE, and BLMOVE finds no list where `next` was.
 -- The same befalls a worker that was taken for dead, whose hand was given to others.
 
+-- KEYS[8] never exists: see queue.py.
 local inbox, workers, retry, suspects, chosen, dead, ticks = unpack(KEYS, 1, 7)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
 local hand, next_list = hands .. me, nexts .. me

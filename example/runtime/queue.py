@@ -54,8 +54,14 @@ def prefixes(key: str) -> tuple[str, str]:
 
 
 def script(key: str, name: str) -> Request:
-    """What every request to queue.lua begins with: `name` asks it. Its kind and more follow."""
-    return ("EVALSHA", SHA, len(keys(key)), *keys(key), *prefixes(key), name)
+    """What every request to queue.lua begins with: `name` asks it. Its kind and more follow.
+
+    The last key never exists. While Redis Cluster moves the slot to another node, key by key, it
+    refuses what names a key that is not there; and no script may run on half a queue.
+    """
+    mine = keys(key)
+    absent = mine[1].removesuffix("workers") + "absent"
+    return ("EVALSHA", SHA, len(mine) + 1, *mine, absent, *prefixes(key), name)
 
 
 def ranges(ids: Iterable[int]) -> list[int]:
