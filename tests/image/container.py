@@ -6,8 +6,8 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.request import urlopen
 
+from ..api import Api
 from ..server import free_port
 from ..waiting import eventually
 
@@ -45,7 +45,7 @@ def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return done
 
 
-class Container:
+class Container(Api):
     """Programs are named as supervisorctl does: beat, app:app_00, worker:worker_00."""
 
     def __init__(self, image: str, *options: str, command: tuple[str, ...] = (), **environ: str):
@@ -74,17 +74,6 @@ class Container:
 
     def logs(self) -> str:
         return run("logs", self.id).stdout
-
-    def get(self, path: str = "/") -> str:
-        """What the published port answers."""
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-
-    def answers(self) -> bool:
-        try:
-            return self.get() == "Hello, world!"
-        except OSError:
-            return False
 
     def healthy(self) -> bool:
         """What the image's HEALTHCHECK says now."""

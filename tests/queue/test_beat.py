@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from example.runtime import beat, queue
 from example.runtime.beat import Beat, Cron, Entry, Every
 from example.runtime.queue import SOURCE
 
+from ..conftest import Popen
 from ..server import Server
 from ..waiting import eventually
 
@@ -96,26 +97,14 @@ process.run(main)
 
 
 @pytest.fixture
-def start(redis: Server) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
-
+def start(redis: Server, popen: Popen) -> Callable[[], subprocess.Popen[str]]:
     def begin() -> subprocess.Popen[str]:
-        program = subprocess.Popen(
-            [sys.executable, "-c", BEAT, redis.url], stdout=subprocess.PIPE, text=True
-        )
-        started.append(program)
+        program = popen([sys.executable, "-c", BEAT, redis.url])
         assert program.stdout
         assert "beat ready" in program.stdout.readline()
         return program
 
-    try:
-        yield begin
-    finally:
-        for program in started:
-            program.kill()
-            program.wait()
-            assert program.stdout
-            program.stdout.close()
+    return begin
 
 
 def test_beats_may_be_killed_as_long_as_one_lives(
