@@ -135,7 +135,8 @@ end
 -- more than `bytes`, as first, first + 1, …: suspects if they are me's to run, due retries, then
 -- the inbox. Returns {items, history, hold}: history is {position, deaths, failures, …} of items
 -- that have one; hold is 1 if me must end what it has before it takes, or waits for, more.
--- Against lost replies: if `first` was taken already, returns what that step took.
+-- Against lost replies: if `first` was taken already, returns what that step took. Should that be
+-- too much for `bytes`, hold is 1 as well: what me waited for would get the id of another item.
 request.step = function()
   local first, want, budget = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local now = clock()
@@ -157,18 +158,23 @@ request.step = function()
     end
   end
 
+  local hold = 0
   local last = tonumber(redis.call('HGET', hand, 'n') or first)
   if first < last then
     for id = first, last - 1 do
       local value = redis.call('HGET', hand, id)
       local deaths, failures, item = split(value)
-      if budget <= 0 and #items > 0 then break end -- the rest by the next step
+      if budget <= 0 and #items > 0 then
+        hold = 1 -- the rest by the next step
+        break
+      end
       budget = budget - #item
       add(value, item, deaths, failures)
     end
   end
   if first < last or want == 0 then
-    return { items, history, redis.call('GET', chosen) == me and 1 or 0 }
+    if redis.call('GET', chosen) == me then hold = 1 end
+    return { items, history, hold }
   end
 
   local function take_due(zset, limit)
@@ -182,7 +188,6 @@ request.step = function()
     end
   end
 
-  local hold = 0
   if redis.call('EXISTS', suspects, chosen, retry) > 0 then
     -- One worker at a time is chosen for suspects; it empties its hand first, so they run alone.
     local owner = redis.call('GET', chosen)

@@ -37,6 +37,7 @@ MUTANTS = {
     "leaving forgets what BLMOVE has moved": "leave settles",
     "FAIL may come before the STEP that tells of its item": "step first",
     "FAIL trusts the worker instead of looking into its hand": "fail checks hand",
+    "a worker waits before a repeated STEP has told all that it took": "all before wait",
     "giving back names a first id instead of ids": "give by id",
     "a worker starts items that it has asked to give back": "given stay given",
     "acknowledgements are forgotten when sent, not when confirmed": "confirm",
@@ -78,6 +79,7 @@ class Request:
     item: Item | None = None
     started: int = 0
     former: str = ""
+    few: bool = False  # there is room for the bytes of one item only
 
 
 class Taken(list[tuple[int, Item]]):
@@ -171,17 +173,19 @@ class Server:
             hand.items.pop(each, None)
         first = request.first
         if hand.next is not None and first < hand.next and "replay" in self.rules:
-            taken = Taken((each, item) for each, item in hand.items.items() if each >= first)
+            again = [(each, item) for each, item in hand.items.items() if each >= first]
+            taken = Taken(again[:1] if request.few else again)
+            taken.hold = len(taken) < len(again) and "all before wait" in self.rules
         else:
             taken = Taken(enumerate(self.take(request, hand), first))
             hand.items.update(taken)
             if taken:
                 hand.next = first + len(taken)
-        taken.hold = self.chosen == request.name
+        taken.hold |= self.chosen == request.name
         return taken
 
     def take(self, request: Request, hand: Hand) -> list[Item]:
-        me, want = request.name, request.want
+        me, want = request.name, 1 if request.few and request.want else request.want
         if "alone" not in self.rules:
             self.retry, self.suspects = self.retry + self.suspects, []
         if self.suspects and want:
@@ -391,7 +395,9 @@ class History:
         if may_wait and room and not (done or worker.hold) and self.dice.random() < self.waits:
             return Request("wait", worker, name)
         want = room if calm else self.dice.randint(0, room)
-        return Request("step", worker, name, worker.first, want, done, started=worker.started)
+        step = Request("step", worker, name, worker.first, want, done, started=worker.started)
+        step.few = chance > 0.8
+        return step
 
     def hear(self, worker: Worker, request: Request, reply: Reply) -> None:
         worker.waiting = None

@@ -74,7 +74,7 @@ class Scripts:
                 moved = self.client.lmove(KEY, NEXTS + request.name, "RIGHT", "LEFT")
                 return [(0, Item(unpacked(moved)))] if moved else []
             case "step":
-                size = 1 << 20
+                size = 1 if request.few else 1 << 20
                 first = request.first
                 more = (size, request.started, *ranges(request.ids))
                 items, notes, hold = call(first, request.want, *more)
