@@ -114,6 +114,7 @@ class Worker:
         self.histories: dict[int, History] = {}
 
         self.joined = self.left = self.stopping = self.announced = self.starting = False
+        self.refused = False  # the last WAIT, while all else may work
         self.sure = False  # a STEP has told on both sides what is in hand
         self.hold = False  # what is in hand must end first: a suspect runs alone
         self.dry = False  # the last request got less than it wanted
@@ -163,7 +164,8 @@ class Worker:
         try:
             async with asyncio.timeout_at(until or None) as drain:
                 await step()
-            self.link.worked()
+            if not self.refused:
+                self.link.worked()
         except GoneError:
             self._renew()
         except ERRORS as error:
@@ -188,7 +190,7 @@ class Worker:
         if self.joined:
             return
         (kept,) = await self._ask(self.consumer.join())
-        self.joined, self.sure = True, False
+        self.joined, self.sure, self.refused = True, False, False
         self.consumer.joined()
         self.tended = 0.0
         if not self.announced:
@@ -266,7 +268,15 @@ class Worker:
     async def _wait(self, seconds: float) -> None:
         """Wait for an item, and start it; a STEP is to tell that, and to look for due retries."""
         self.sure = False
-        (item,) = await self._ask(self.consumer.wait(seconds))
+        try:
+            (item,) = await self._ask(self.consumer.wait(seconds))
+        except ResponseError as error:
+            # At maxmemory, say, or where the list is none, STEP goes on; else it fails next.
+            self.refused = True
+            self.link.failed(error)
+            await self._change(seconds)
+            return
+        self.refused = False
         if item is not None and len(item) <= STARTED_BYTES:
             self.ready.append((self.consumer.start(item), item))
             self._start()

@@ -98,6 +98,28 @@ def test_out_of_memory_refuses_producers_not_workers(workers: Workers) -> None:
     workers.eventually(lambda: "after" in workers.told("end"))
 
 
+@pytest.mark.parametrize("refuse", ["at maxmemory", "no list"])
+def test_an_idle_worker_bears_with_refusals(workers: Workers, refuse: str) -> None:
+    """Told once when they begin and once when they end; they leave nothing behind in Redis."""
+    client = workers.redis.client
+    worker = workers.start()
+    if refuse == "no list":
+        client.set(KEY, "not a list")
+    else:
+        client.config_set("maxmemory", 1)
+    workers.eventually(lambda: "Redis refuses" in workers.log())
+    before = client.dbsize()
+    calm(workers, worker.pid, seconds=2)
+    assert client.dbsize() == before
+    client.config_set("maxmemory", 0)
+    client.delete(KEY)
+    workers.eventually(lambda: "Redis back" in workers.log())
+    log = workers.log()
+    assert (log.count("Redis refuses"), log.count("Redis back")) == (1, 1)
+    workers.push("after")
+    all_done_once(workers, 1)
+
+
 def test_a_server_that_only_reads_is_waited_for(workers: Workers) -> None:
     """READONLY, as after a fail-over to the wrong side: what is in hand is acknowledged later."""
     worker = workers.start()
