@@ -24,7 +24,8 @@ ERRORS = (RedisError, OSError)
 REFUSALS = (ResponseError, AuthenticationError)
 
 _TIMEOUT = 5.0  # seconds
-_BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=3.0)
+# No longer than a worker may be silent after a trouble that others have not noticed: see queue.py.
+_BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
 
 
 class Link:
