@@ -3,9 +3,10 @@
 supervisord stops one group after another, the lowest `priority` last, and gives each its own
 `stopwaitsecs`: up to the sum of all. Here groups of one priority stop together; they get what is
 left of the bound, less a second, or a share, for every priority that is still to come, and then
-SIGKILL.
+SIGKILL. A second signal to stop means "now", as it does to most servers.
 """
 
+import signal
 import time
 from typing import Any
 
@@ -15,10 +16,14 @@ from supervisor.states import ProcessStates, SupervisorStates
 from .guard import Plugin
 
 MOST_FOR_A_LATER_PRIORITY = 1.0
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+ECHO_SECONDS = 0.5
+"""Some who stop a program signal it and its group: a repeat this soon is the same request."""
 
 
 def install(plugin: Plugin, bound: float) -> None:
     end = share = 0.0
+    told: float | None = None
 
     def shorten(process: Any) -> None:
         later = _priorities_that_are_up(plugin) - {process.group.config.priority}
@@ -44,6 +49,18 @@ def install(plugin: Plugin, bound: float) -> None:
             if group.config.priority == groups[-1].config.priority:
                 group.stop_all()
 
+    def on_signal(number: int | None) -> None:
+        nonlocal told
+        if number not in STOP:
+            return
+        told = told or time.monotonic()
+        if time.monotonic() - told >= ECHO_SECONDS:
+            plugin.options.logger.warn("told again to stop: killing what is left")
+            for process in plugin.processes():
+                if process.pid:
+                    process.kill(signal.SIGKILL)
+
+    plugin.after(plugin.options, "get_signal", on_signal)
     plugin.subscribe(SupervisorStoppingEvent, on_stop)
     plugin.subscribe(ProcessStateStoppingEvent, on_stopping)
     plugin.before(plugin.supervisord, "ordered_stop_groups_phase_1", stop_the_like)

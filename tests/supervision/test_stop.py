@@ -1,8 +1,10 @@
 """stop: in order of priority, and within one bound."""
 
+import signal
 import time
 from collections.abc import Callable
 
+from ..launchers import lives
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -71,6 +73,42 @@ def test_many_groups_get_a_share_each(foreign: Make) -> None:
     up(here, *(f"p{n:02d}" for n in range(12)))
     assert here.term() == 0
     assert "SIGKILL" not in here.log()
+
+
+def test_a_second_signal_ends_it_now(foreign: Make) -> None:
+    """Half a second or more after the first; whose turn had not come yet is killed too."""
+    here = foreign(group("store", 1, "100") + group("stuck", 2, "100"), "stop = 60").start()
+    up(here, "store", "stuck")
+    assert here.process
+    here.process.terminate()
+    here.eventually(lambda: "stuck stops" in here.stdout())
+    told = time.monotonic()
+    here.eventually(lambda: time.monotonic() - told > 0.5)
+    assert here.term(within=5) == 0
+    assert "store stops" not in here.stdout()
+    assert not any(lives(pid) for pid in here.pids)
+
+
+def test_a_repeat_within_half_a_second_is_the_same(foreign: Make) -> None:
+    """TERM and INT in quick succession: what is in hand has its time."""
+    here = foreign(group("slow", 1, "1"), "stop = 60").start()
+    up(here, "slow")
+    assert here.process
+    here.process.send_signal(signal.SIGINT)
+    assert here.term() == 0
+    assert "received SIGINT" in here.log()
+    assert "received SIGTERM" in here.log()
+    assert "slow | slow done" in here.stdout()
+
+
+def test_a_first_signal_is_none_too_many(foreign: Make) -> None:
+    """During a stop that began in another way, as by `supervisorctl shutdown`."""
+    here = foreign(group("slow", 1, "2"), "stop = 60").start()
+    up(here, "slow")
+    here.ctl("shutdown")
+    here.eventually(lambda: "slow stops" in here.stdout())
+    assert here.term() == 0
+    assert "slow | slow done" in here.stdout()
 
 
 def test_off_is_stock(foreign: Make) -> None:
