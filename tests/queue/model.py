@@ -47,6 +47,7 @@ MUTANTS = {
     "deaths are not counted": "count deaths",
     "suspects run in company": "alone",
     "the chosen worker takes a suspect before its hand is empty": "empty hand first",
+    "a worker waits for more while it runs a suspect": "hold",
     "a chosen worker that is gone stays chosen": "chosen lives",
     "leaving forgets the hand": "leave gives back",
     "reaping forgets the hand": "reap gives back",
@@ -392,7 +393,8 @@ class History:
             return Request("leave", worker, name)
         room = 0 if worker.leaving else 3
         may_wait = worker.sure or "step before wait" not in self.rules
-        if may_wait and room and not (done or worker.hold) and self.dice.random() < self.waits:
+        may_wait &= not worker.hold or "hold" not in self.rules
+        if may_wait and room and not done and self.dice.random() < self.waits:
             return Request("wait", worker, name)
         want = room if calm else self.dice.randint(0, room)
         step = Request("step", worker, name, worker.first, want, done, started=worker.started)

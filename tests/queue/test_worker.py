@@ -215,11 +215,15 @@ def test_poison_dies_after_four_deaths_and_none_of_its_mates_is_charged(workers:
 
 def test_a_suspect_runs_with_nothing_beside_it(workers: Workers) -> None:
     """One worker empties its hand for it, under load, while another one goes on."""
-    workers.redis.client.zadd(workers.key("suspects"), {"x#1 2 0 nap 0.3 suspect": 1})
     pids = [workers.start(concurrency=4).pid for _ in range(2)]
     for number in range(200):
         workers.push(f"nap 0.02 {number}")
-    workers.eventually(lambda: len(workers.ended()) == 201)
+    workers.eventually(lambda: {pid for _, pid, _ in workers.lines("start")} == set(pids))
+    workers.redis.client.zadd(workers.key("suspects"), {"x#1 2 0 nap 0.3 suspect": 1})
+    workers.eventually(lambda: "nap 0.3 suspect" in workers.told("start"))
+    for number in range(200, 300):
+        workers.push(f"nap 0.02 {number}")
+    workers.eventually(lambda: len(workers.ended()) == 301)
     lines = workers.ledger.read_text().splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith("start") and "susp" in line)
     end = next(i for i, line in enumerate(lines) if line.startswith("end") and "susp" in line)
