@@ -69,7 +69,8 @@ class Workers:
 
     def lines(self, what: str) -> list[tuple[float, int, str]]:
         """Time, process and item of all lines `what`, in order."""
-        lines = (line.split(" ", 3) for line in self.ledger.read_text().splitlines())
+        whole = self.ledger.read_text().rpartition("\n")[0]  # the last one may be half written
+        lines = (line.split(" ", 3) for line in whole.splitlines())
         return [
             (float(at), int(by), ast.literal_eval(item)) for word, by, at, item in lines
             if word == what
