@@ -3,12 +3,12 @@
 import os
 from collections import UserDict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.exceptions import ResponseError
 
-from example.runtime.queue import SOURCE, keys, prefixes, ranges, script
+from example.runtime.queue import SOURCE, Consumer, keys, prefixes, ranges, script
 
 from ..server import Server as RealServer
 from .model import MAX_ATTEMPTS, Hand, History, Item, Reply, Request, Taken, Wrong
@@ -201,3 +201,45 @@ def test_the_real_scripts_keep_the_promise(each_redis: RealServer, part: int) ->
             history.play(200)
         except Wrong as wrong:
             raise AssertionError(f"history {seed}: {wrong}") from wrong
+
+
+def taken_over(client: Any, former: Consumer) -> Consumer:
+    """The same worker on its next connection."""
+    consumer = Consumer(KEY, former)
+    assert client.execute_command(*consumer.join()) == 1
+    return consumer
+
+
+@pytest.fixture
+def consumer(redis: RealServer) -> Consumer:
+    redis.client.script_load(SOURCE)
+    consumer = Consumer(KEY)
+    cast(Any, redis.client).execute_command(*consumer.join())
+    return consumer
+
+
+@pytest.mark.parametrize(("there", "in_hand", "waiting"), [("a", 1, []), ("b", 0, [b"b"])])
+def test_joining_again_keeps_what_was_started_and_nothing_else(
+    redis: RealServer, consumer: Consumer, there: str, in_hand: int, waiting: list[bytes]
+) -> None:
+    """A roll-back may have left another item where the one that was started had been."""
+    client: Any = redis.client
+    client.lpush(KEY, "a")
+    started = consumer.start(client.execute_command(*consumer.wait(1)))
+    client.lset(NEXTS + consumer.name, 0, there)
+    again = taken_over(client, consumer)
+    assert client.hexists(HANDS + again.name, started) == bool(in_hand)
+    assert client.lrange(KEY, 0, -1) == waiting
+    assert not client.exists(HANDS + consumer.name)
+
+
+def test_joining_again_keeps_the_turn_for_suspects(redis: RealServer, consumer: Consumer) -> None:
+    """Else what is taken over the new connection would run beside the suspect."""
+    client: Any = redis.client
+    client.zadd(NAME["suspects"], {"x#1 2 0 suspect": 1})
+    reply = client.execute_command(*consumer.step(10, 1 << 20, []))
+    consumer.took(reply)
+    again = taken_over(client, consumer)
+    client.lpush(KEY, "other")
+    items, _, hold = client.execute_command(*again.step(10, 1 << 20, []))
+    assert (items, hold) == ([], 1)
