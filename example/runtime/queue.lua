@@ -15,7 +15,7 @@
 -- KEYS[8] never exists: see queue.py.
 local inbox, workers, retry, suspects, chosen, dead, ticks = unpack(KEYS, 1, 7)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
-local hand, next_list = hands .. me, nexts .. me
+local hand = hands .. me
 local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every request under way
 local GONE = redis.error_reply('GONE this consumer is not registered')
 local given_up = 0
@@ -115,7 +115,7 @@ end
 -- Returns 1 if me has the hand of `former` now, or 0 if that was given to others.
 request.join = function()
   local former, started = ARGV[5], tonumber(ARGV[6])
-  if redis.call('TYPE', next_list).ok == 'string' then return GONE end
+  if redis.call('TYPE', nexts .. me).ok == 'string' then return GONE end
   redis.call('ZADD', workers, clock(), me)
   local alive = registered(former)
   if alive then

@@ -189,7 +189,7 @@ class Worker:
     async def _join(self) -> None:
         if self.joined:
             return
-        (kept,) = await self._ask(self.consumer.join())
+        kept = await self._ask(self.consumer.join())
         self.joined, self.sure, self.refused = True, False, False
         self.consumer.joined()
         self.tended = 0.0
@@ -255,21 +255,18 @@ class Worker:
 
     # requests
 
-    async def _ask(self, *requests: Request) -> list[Any]:
-        """Send all; raises the first refusal, after looking for a GONE."""
-        replies = await self.lane.ask(*requests)
-        refused = [reply for reply in replies if isinstance(reply, ResponseError)]
-        if any(str(error).startswith("GONE") for error in refused):
-            raise GoneError
-        if refused:
-            raise refused[0]
-        return replies
+    async def _ask(self, request: Request) -> Any:
+        """Send one request; raises a refusal, and keeps the connection all the same."""
+        (reply,) = await self.lane.ask(request)
+        if isinstance(reply, ResponseError):
+            raise _refusal(reply)
+        return reply
 
     async def _wait(self, seconds: float) -> None:
         """Wait for an item, and start it; a STEP is to tell that, and to look for due retries."""
         self.sure = False
         try:
-            (item,) = await self._ask(self.consumer.wait(seconds))
+            item = await self._ask(self.consumer.wait(seconds))
         except ResponseError as error:
             # At maxmemory, say, or where the list is none, STEP goes on; else it fails next.
             self.refused = True
@@ -297,7 +294,7 @@ class Worker:
             self._start()  # while Redis is at it
             *others, reply = await self.lane.receive(len(requests))
             if isinstance(reply, ResponseError):
-                raise GoneError if str(reply).startswith("GONE") else reply
+                raise _refusal(reply)
         except BaseException as error:
             self.done = done + self.done
             if isinstance(error, TimeoutError):
@@ -325,7 +322,7 @@ class Worker:
         while True:
             known = [*self.running, *self.done, *self.failed, *self.giving]
             known += [each for each, _ in self.ready]
-            (reply,) = await self._ask(self.consumer.tend(known, dead))
+            reply = await self._ask(self.consumer.tend(known, dead))
             found, forgotten, given_up = self.consumer.tended(reply)
             if given_up:
                 logger.error("%d items given up: each killed its worker four times", given_up)
@@ -509,6 +506,10 @@ class Worker:
             # Of one that has not begun yet, `_perform` does not see the end.
             run.task.add_done_callback(lambda _: self.running.pop(each, None))
             run.task.cancel()
+
+
+def _refusal(error: ResponseError) -> Exception:
+    return GoneError() if str(error).startswith("GONE") else error
 
 
 def _described(error: BaseException) -> str:
