@@ -1,6 +1,7 @@
 """A copy of the project under a name of one's own: what a person does first."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,29 @@ from .launchers import Launcher
 from .layout import ROOT
 from .server import Server
 
-MADE_HERE = shutil.ignore_patterns(".git", ".venv", "*.log", "*.sock", "*.pid", "redis", "*_cache")
+MADE_HERE = shutil.ignore_patterns(
+    *(".git", ".venv", "*.log", "*.sock", "*.pid", "redis", "*_cache", "__pycache__", ".hypothesis")
+)
+fresh_only = pytest.mark.skipif(
+    'name = "example"' not in (ROOT / "pyproject.toml").read_text(), reason="renamed already"
+)
+
+# A user's own code, in which the layout's names are words like others.
+OWN = '''
+# For example, see https://example.com/example/api and https://example.app/example-worker
+from .api import app
+
+
+def own(example: str = Query(example="example"), TESTING: bool = False) -> dict[str, str]:
+    """An example. Each example has its text."""
+    settings.TESTING = app.config["TESTING"]
+    return {"example": example, "text": example.text, "mail": "example@mail.net"}
+'''
+# English, and other things that only look like the name.
+STAYS = re.compile(
+    r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|\.(conf|env)\.example|\bexample\.(py|com|org)\b"
+    r"|x-example|with_example"
+)
 
 
 def rename(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -22,12 +45,47 @@ def rename(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def git(copy: Path, *words: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@b.example"]
+    done = subprocess.run(
+        ["git", *identity, *words], cwd=copy, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+def contents(copy: Path) -> dict[str, bytes]:
+    """Path -> content of every file, git's own left out."""
+    return {
+        str(path.relative_to(copy)): path.read_bytes()
+        for path in copy.rglob("*")
+        if path.is_file() and ".git" not in path.parts
+    }
+
+
+@pytest.fixture
+def copy(folder: Path) -> Path:
+    """The project as an archive of it: no history, nothing installed."""
+    copy = folder / "a shop"
+    shutil.copytree(ROOT, copy, ignore=MADE_HERE)
+    return copy
+
+
+@pytest.fixture
+def clone(copy: Path) -> Path:
+    """The same, in git."""
+    if not shutil.which("git"):
+        pytest.skip("git is not here")
+    git(copy, "init", "--quiet")
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message", "The layout")
+    return copy
+
+
+@fresh_only
 @pytest.mark.timeout(400)
 def test_a_renamed_copy_installs_itself_and_serves(
-    launch: Callable[..., Any], redis: Server, folder: Path
+    copy: Path, launch: Callable[..., Any], redis: Server
 ) -> None:
-    copy = folder / "shop"
-    shutil.copytree(ROOT, copy, ignore=MADE_HERE)
     assert rename(copy, "shop").returncode == 0
     assert not list(copy.rglob("example*"))
 
@@ -46,15 +104,83 @@ def test_a_renamed_copy_installs_itself_and_serves(
     assert started.stop() == [0]
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["a b"], ["Shop"], ["class"], ["json"], ["redis"], ["tests"]]
-)
-def test_a_name_that_cannot_be_imported_changes_nothing(folder: Path, words: list[str]) -> None:
-    for part in ("scripts", "tests"):
-        shutil.copytree(ROOT / part, folder / part)
-    for part in ("pyproject.toml", "requirements-dev.txt"):
-        shutil.copy(ROOT / part, folder)
-    done = rename(folder, *words)
-    assert done.returncode == 1
-    assert done.stderr.startswith(("usage: scripts/rename NAME", "rename: "))
-    assert (folder / "pyproject.toml").read_bytes() == (ROOT / "pyproject.toml").read_bytes()
+@fresh_only
+def test_a_rename_leaves_the_name_nowhere(copy: Path) -> None:
+    """A line that is told here: word it like others, or teach it to scripts/rename."""
+    assert rename(copy, "my_shop").returncode == 0
+    left = []
+    for name, content in contents(copy).items():
+        if name in ("LICENSE", "scripts/rename"):
+            assert content == (ROOT / name).read_bytes()
+        elif not name.startswith(("requirements", "tests/test_copy.py")):
+            for line in content.decode(errors="replace").splitlines():
+                if re.search(r"\b(example|TESTING)\b", STAYS.sub("", line)):
+                    left.append(f"{name}: {line}")
+    assert not left, "\n".join(left)
+
+
+@fresh_only
+def test_a_rename_changes_names_and_no_words_of_yours(clone: Path) -> None:
+    for path in ("example/own.py", "frontend/own.js", "notes.md"):
+        (clone / path).parent.mkdir(exist_ok=True)
+        (clone / path).write_text(OWN)
+    git(clone, "add", "--all")
+    (clone / "example" / "new.py").write_text("from example.settings import Settings\n")
+    assert rename(clone, "shop").returncode == 0
+    for path in ("shop/own.py", "frontend/own.js", "notes.md"):
+        assert (clone / path).read_text() == OWN
+    assert (clone / "shop" / "new.py").read_text() == "from shop.settings import Settings\n"
+
+
+@fresh_only
+def test_a_rename_touches_only_what_git_tracks(clone: Path) -> None:
+    """Not a virtual environment, not a package of somebody else's, not what a link leads to."""
+    others = ["venv/lib/site-packages/other.py", "node_modules/other/index.js"]
+    for path in others:
+        (clone / path).parent.mkdir(parents=True)
+        (clone / path).write_text("import example\n")
+    (clone.parent / "elsewhere").mkdir()
+    outside = clone.parent / "elsewhere" / "outside.py"
+    outside.write_text("import example\n")
+    (clone / "example" / "link.py").symlink_to(outside)
+    (clone / "docs" / "linked").symlink_to(outside.parent)
+    git(clone, "add", "example", "docs")
+    assert rename(clone, "shop").returncode == 0
+    for file in [outside, *(clone / path for path in others)]:
+        assert file.read_text() == "import example\n"
+    assert (clone / "shop" / "link.py").is_symlink()
+
+
+@fresh_only
+def test_a_rename_without_git_does_the_same(copy: Path) -> None:
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    (other / "node_modules").mkdir()
+    (other / "node_modules" / "index.py").write_text("import example\n")
+    git(copy, "init", "--quiet")
+    git(copy, "add", "--all")
+    assert rename(copy, "shop").returncode == rename(other, "shop").returncode == 0
+    assert contents(other) == contents(copy) | {"node_modules/index.py": b"import example\n"}
+
+
+@fresh_only
+def test_a_second_rename_is_refused_and_changes_nothing(copy: Path) -> None:
+    assert rename(copy, "shop").returncode == 0
+    before = contents(copy)
+    for name in ("shop", "blog", "example"):
+        again = rename(copy, name)
+        assert again.returncode == 1
+        assert again.stderr == "rename: this copy has a name of its own already\n"
+    assert contents(copy) == before
+
+
+@fresh_only
+def test_a_name_that_cannot_be_imported_changes_nothing(copy: Path) -> None:
+    before = contents(copy)
+    wrong = ["", "a b", "Shop", "2shop", "shop-2", "class", "json", "redis", "hiredis", "tests"]
+    for name in [*wrong, "worker", "runtime", "example", "a\n", "shop_"]:
+        done = rename(copy, name)
+        assert done.returncode == 1, name
+        assert done.stderr.startswith(("usage: scripts/rename NAME", "rename: ")), name
+    assert rename(copy).returncode == 1
+    assert contents(copy) == before
