@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import (
+    addresses,  # noqa: F401 teaches supervisord IPv6, before it reads the programs
     config_error,
     crash_loop,
     exit_status,
