@@ -173,6 +173,14 @@ class Lane:
             await self.close()
             raise
 
+    async def close_if_ended(self) -> None:
+        """Close the connection if its other end is known to be gone."""
+        # Twice, for the event loop to hear of it: first it asks the system, then it acts.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if self._connection and await self._connection.can_read():
+            await self.close()
+
     async def close(self) -> None:
         redis, connection = self._redis, self._connection
         self._redis = self._connection = None

@@ -1,8 +1,34 @@
-"""Push on the queue from your own code: from the Web API, or from a task."""
+"""Push on the queue from your own code: from the Web API, a script, or a task."""
 
 import asyncio
+import copy
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from .link import ERRORS, Lane
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NoConnectionError
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+
+from .link import ERRORS, Lane, locate
+
+SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
+SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
+
+PUSH_SECONDS = 5.0  # for one push, with all that it waits for
+REST_SECONDS = 10.0  # a connection unused for longer may have died with nobody told
+_CLOSED = NoConnectionError("the producer was closed")
+_LOT = 100  # pushes in one go at most: they share one time-out
+
+Item = str | bytes
 
 
 class QueueFullError(Exception):
@@ -10,33 +36,185 @@ class QueueFullError(Exception):
 
 
 class Producer:
-    """One process's way to the queue `key`; it connects by itself, again if need be."""
+    """A way to the queue `key` for async functions; it connects by itself, again if need be.
+
+    One is enough for a process. All pushes of an event loop share one connection; there may be
+    several loops, one after the other or in threads of their own.
+    """
 
     def __init__(self, url: str, key: str, limit: int) -> None:
-        self._lane = Lane(url, key, ("PING",))
-        self._turn = asyncio.Lock()
+        self._url = url
         self._key = key
         self._limit = limit
+        self._pipes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pipe] = WeakKeyDictionary()
 
-    async def push(self, item: str | bytes) -> None:
+    async def push(self, item: Item) -> None:
         """Push one item; it is in Redis when this returns.
 
-        Raises QueueFullError if `limit` items wait already, and one of `link.ERRORS` if Redis does
-        not answer, or refuses: then the item may have been pushed or not.
+        Raises QueueFullError if `limit` items wait already. Raises one of `link.ERRORS` within
+        PUSH_SECONDS if Redis does not answer, or refuses: then the item may have been pushed.
         """
-        async with self._turn:
-            if await self._waiting() >= self._limit:
-                raise QueueFullError(f"{self._limit} items wait already")
-            await self._lane.call(("LPUSH", self._key, item))
+        await self.push_many([item])
 
-    async def _waiting(self) -> int:
-        question = ("LLEN", self._key)
-        try:
-            return int(await self._lane.call(question))
-        except ERRORS:
-            # The connection may have died long ago, or lead to a server that is not in charge any
-            # more: a new one tells.
-            return int(await self._lane.call(question))
+    async def push_many(self, items: Iterable[Item]) -> None:
+        """Push all of `items` in their order, or none of them; else as `push`."""
+        given = list(items)
+        request = ("EVALSHA", SHA, 1, self._key, self._limit, *given)
+        if await self._pipe().ask(request) < len(given):
+            raise QueueFullError(f"no room for {len(given)} among {self._limit} waiting items")
+
+    def _pipe(self) -> "_Pipe":
+        loop = asyncio.get_running_loop()
+        pipe = self._pipes.get(loop)
+        if pipe is None or pipe.task.done():
+            lane = Lane(self._url, self._key, ("SCRIPT", "LOAD", SOURCE))
+            pipe = self._pipes[loop] = _Pipe(lane)
+        return pipe
 
     async def close(self) -> None:
-        await self._lane.close()
+        """Close the connection of this event loop; what is under way fails."""
+        if pipe := self._pipes.pop(asyncio.get_running_loop(), None):
+            pipe.task.cancel()
+            await asyncio.wait({pipe.task})
+
+
+class SyncProducer:
+    """The same for plain functions: tasks in threads, Flask, Django, scripts.
+
+    One is enough for a process, its threads, and its forked children. Each thread that pushes at
+    the same time as others has a connection of its own.
+    """
+
+    def __init__(self, url: str, key: str, limit: int) -> None:
+        self._url = url
+        self._key = key
+        self._limit = limit
+        self._client: Redis | None = None
+        self._used = 0.0
+
+    def push(self, item: Item) -> None:
+        """As Producer.push; PUSH_SECONDS are for the connection, and again for the answer."""
+        self.push_many([item])
+
+    def push_many(self, items: Iterable[Item]) -> None:
+        """As Producer.push_many."""
+        given = list(items)
+        if time.monotonic() - self._used > REST_SECONDS:
+            self.close()
+        try:
+            pushed = self._ask(*given)
+        except ResponseError:
+            # Another server may be in charge by now, or this one has lost the script.
+            self.close()
+            pushed = self._ask(*given)
+        self._used = time.monotonic()
+        if pushed < len(given):
+            raise QueueFullError(f"no room for {len(given)} among {self._limit} waiting items")
+
+    def close(self) -> None:
+        """Close the connections, as soon as no thread uses them."""
+        self._client = None
+
+    def _ask(self, *items: Item) -> int:
+        client = self._client = self._client or self._connect()
+        return int(client.execute_command("EVALSHA", SHA, 1, self._key, self._limit, *items))  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> Redis:
+        # In a thread, since an event loop may run in this one.
+        with ThreadPoolExecutor(1) as thread:
+            url = thread.submit(asyncio.run, locate(self._url, self._key)).result()
+        client = Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=PUSH_SECONDS,
+            socket_connect_timeout=PUSH_SECONDS,
+            max_connections=10_000,
+        )
+        client.script_load(SOURCE)
+        return client
+
+
+@dataclass(eq=False, slots=True)
+class _Asked:
+    """One request, and where its reply is awaited."""
+
+    request: tuple[Any, ...]
+    reply: asyncio.Future[Any]
+
+    def settle(self, reply: Any) -> None:
+        if self.reply.done():  # nobody waits any more
+            return
+        if isinstance(reply, Exception):
+            self.reply.set_exception(copy.copy(reply))  # each raises one of its own
+        else:
+            self.reply.set_result(reply)
+
+
+class _Pipe:
+    """One event loop's connection. What comes while others are under way goes together next."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._waiting: deque[_Asked] = deque()
+        self._arrived = asyncio.Event()
+        self._used = time.monotonic()
+        self.task = asyncio.create_task(self._serve())
+
+    async def ask(self, request: tuple[Any, ...]) -> int:
+        asked = _Asked(request, asyncio.get_running_loop().create_future())
+        self._waiting.append(asked)
+        self._arrived.set()
+        async with asyncio.timeout(PUSH_SECONDS):
+            return int(await asked.reply)
+
+    async def _serve(self) -> None:
+        """Until the loop ends, or `close` comes."""
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while lot := self._next():
+                    await self._renew()
+                    await self._deliver(lot)
+                    self._used = time.monotonic()
+        finally:
+            self._settle(self._waiting, _CLOSED)
+            await self._lane.close()
+
+    def _next(self) -> list[_Asked]:
+        lot: list[_Asked] = []
+        while self._waiting and len(lot) < _LOT:
+            asked = self._waiting.popleft()
+            if not asked.reply.done():  # else it waited too long
+                lot.append(asked)
+        return lot
+
+    async def _renew(self) -> None:
+        """Close a connection that has ended, or may have."""
+        if time.monotonic() - self._used > REST_SECONDS:
+            await self._lane.close()
+        else:
+            await self._lane.close_if_ended()
+
+    def _settle(self, asked: Iterable[_Asked], reply: Exception) -> None:
+        for each in asked:
+            each.settle(reply)
+
+    async def _deliver(self, lot: list[_Asked], once_more: bool = True) -> None:
+        try:
+            replies = await self._lane.ask(*(each.request for each in lot))
+        except ERRORS as error:
+            replies = [error] * len(lot)
+        except asyncio.CancelledError:
+            self._settle(lot, _CLOSED)
+            raise
+        refused = []
+        for each, reply in zip(lot, replies, strict=True):
+            if once_more and isinstance(reply, ResponseError):
+                refused.append(each)
+            else:
+                each.settle(reply)
+        if refused:
+            # Another server may be in charge by now, or this one has lost the script.
+            await self._lane.close()
+            await self._deliver(refused, once_more=False)

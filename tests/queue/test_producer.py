@@ -3,18 +3,40 @@
 import asyncio
 import http.client
 import re
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as NoConnectionError
+from redis.exceptions import ResponseError
 
-from example.runtime.producer import Producer, QueueFullError
+from example.runtime import producer as module
+from example.runtime.link import ERRORS
+from example.runtime.producer import Producer, QueueFullError, SyncProducer
 
 from ..launchers import Launcher
 from ..layout import ROOT
 from ..server import Server
+
+
+@pytest.fixture
+def frozen(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A Redis that accepts connections and answers nothing; a push has half a second."""
+    monkeypatch.setattr(module, "PUSH_SECONDS", 0.5)
+    redis.signal(signal.SIGSTOP)
+    yield redis
+    redis.signal(signal.SIGCONT)
+
+
+def listed(redis: Server) -> list[bytes]:
+    """What was pushed, oldest first."""
+    items: Any = redis.client.lrange("TESTING", 0, -1)
+    return items[::-1]
 
 
 def test_what_is_pushed_is_on_the_list_byte_for_byte(redis: Server) -> None:
@@ -65,18 +87,193 @@ def test_redis_may_come_and_go(folder: Path) -> None:
 
 
 def test_many_at_once_do_not_mix_up(redis: Server) -> None:
+    """Also when some of them are refused, and when some no longer wait for their answer."""
+
+    async def one(producer: Producer, item: str) -> None:
+        patience = 0 if item.endswith("0") else None
+        try:
+            async with asyncio.timeout(patience):
+                await producer.push(item)
+        except TimeoutError:
+            return
+        except QueueFullError:
+            assert item in full
+        else:
+            pushed.add(item)
+
+    full, pushed = {str(each) for each in range(500)}, set[str]()
+
     async def push() -> None:
-        producer = Producer(redis.url, "TESTING", 1000)
-        await asyncio.gather(*(producer.push(str(each)) for each in range(200)))
+        producer = Producer(redis.url, "TESTING", 300)
+        await asyncio.gather(*(one(producer, item) for item in full))
         await producer.close()
 
     asyncio.run(push())
-    assert {int(each) for each in redis.client.lrange("TESTING", 0, -1)} == set(range(200))
+    there = {item.decode() for item in listed(redis)}
+    assert len(there) == 300
+    assert pushed <= there
+
+
+def test_a_frozen_redis_fails_all_within_one_time_out(frozen: Server) -> None:
+    """Not one after the other; and none of those that did not get their turn is pushed later."""
+
+    async def push() -> list[BaseException | None]:
+        producer = Producer(frozen.url, "TESTING", 1000)
+        async with asyncio.timeout(5):
+            return await asyncio.gather(
+                *(producer.push(str(each)) for each in range(50)), return_exceptions=True
+            )
+
+    outcomes = asyncio.run(push())
+    assert [type(each) for each in outcomes] == [TimeoutError] * 50
+    frozen.signal(signal.SIGCONT)
+    assert frozen.client.ping()
+    assert listed(frozen) == []
+
+
+def test_a_redis_that_thaws_is_pushed_to_again(frozen: Server) -> None:
+    async def push() -> None:
+        producer = Producer(frozen.url, "TESTING", 10)
+        with pytest.raises(TimeoutError):
+            await producer.push("frozen")
+        frozen.signal(signal.SIGCONT)
+        await producer.push("thawed")
+        await producer.close()
+
+    asyncio.run(push())
+    assert b"thawed" in listed(frozen)
+
+
+def test_all_or_none_of_many_are_pushed_in_their_order(redis: Server) -> None:
+    async def push() -> None:
+        producer = Producer(redis.url, "TESTING", 20_001)
+        await producer.push("first")
+        await producer.push_many(str(each) for each in range(20_000))
+        with pytest.raises(QueueFullError):
+            await producer.push_many(["one", "too many"])
+        await producer.push_many([])
+        await producer.close()
+
+    asyncio.run(push())
+    assert listed(redis) == [b"first", *(b"%d" % each for each in range(20_000))]
+
+
+def test_redis_may_lose_the_script_and_refuse(redis: Server) -> None:
+    async def push() -> None:
+        producer = Producer(redis.url, "TESTING", 10)
+        await producer.push("1")
+        redis.client.script_flush()
+        await producer.push("2")
+        redis.client.set("string", "")
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await Producer(redis.url, "string", 10).push("3")
+        await producer.close()
+
+    asyncio.run(push())
+    assert listed(redis) == [b"1", b"2"]
+
+
+def test_event_loops_may_come_and_go(redis: Server) -> None:
+    """One Producer: by asyncio.run again and again, and in several threads at a time."""
+    producer = Producer(redis.url, "TESTING", 1000)
+    with ThreadPoolExecutor(4) as threads:
+        for each in range(20):
+            threads.submit(lambda item: asyncio.run(producer.push(item)), str(each)).result()
+        for _ in threads.map(lambda item: asyncio.run(producer.push(item)), map(str, range(20))):
+            pass
+    assert len(listed(redis)) == 40
+    assert redis.client.info("clients")["connected_clients"] == 1  # the test's own
+
+
+def test_a_producer_that_is_closed_fails_what_is_under_way(frozen: Server) -> None:
+    async def push() -> None:
+        producer = Producer(frozen.url, "TESTING", 10)
+        under_way = [asyncio.create_task(producer.push(each)) for each in "12"]
+        await asyncio.sleep(0.05)
+        under_way.append(asyncio.create_task(producer.push("3")))
+        await asyncio.sleep(0)
+        await producer.close()
+        for each in under_way:
+            with pytest.raises(NoConnectionError, match="closed"):
+                await each
+
+    asyncio.run(push())
+
+
+# plain functions
+
+
+def test_plain_functions_push_from_any_thread(redis: Server) -> None:
+    producer = SyncProducer(redis.url, "TESTING", 101)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(producer.push, map(str, range(100))))
+    producer.push_many(["last"])
+    with pytest.raises(QueueFullError):
+        producer.push("one too many")
+    producer.close()
+    assert len(set(listed(redis))) == 101
+
+
+def test_plain_functions_bear_with_redis_too(redis: Server) -> None:
+    producer = SyncProducer(redis.url, "TESTING", 10)
+    producer.push("1")
+    redis.client.script_flush()
+    producer.push("2")
+    redis.kill()
+    with pytest.raises(NoConnectionError):
+        producer.push("away")
+    redis.start()
+    producer.push("3")
+    assert listed(redis) == [b"1", b"2", b"3"]
+
+
+def test_a_plain_function_may_push_where_an_event_loop_runs(redis: Server) -> None:
+    async def main() -> None:
+        SyncProducer(redis.url, "TESTING", 10).push("1")
+
+    asyncio.run(main())
+    assert listed(redis) == [b"1"]
+
+
+def test_a_frozen_redis_fails_a_plain_function(frozen: Server) -> None:
+    producer = SyncProducer(frozen.url, "TESTING", 10)
+    with pytest.raises(ERRORS):
+        producer.push("1")
+
+
+FORKS = """
+import os, sys
+from example.runtime.producer import SyncProducer
+producer = SyncProducer(sys.argv[1], "TESTING", 100)
+producer.push("parent")
+if child := os.fork():
+    os.waitpid(child, 0)
+    producer.push("parent again")
+else:
+    producer.push("child")
+"""
+
+
+def test_a_forked_child_pushes_too(redis: Server) -> None:
+    """As under gunicorn's preload, or multiprocessing."""
+    subprocess.run([sys.executable, "-c", FORKS, redis.url], check=True, timeout=30)
+    assert listed(redis) == [b"parent", b"child", b"parent again"]
+
+
+def documented() -> list[str]:
+    """docs/queue.md's Python code."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs/queue.md").read_text(), re.DOTALL)
+
+
+def test_the_documented_plain_push_works(redis: Server) -> None:
+    environ = {"REDIS_URL": redis.url, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", documented()[1]], env=environ, check=True, timeout=30)
+    assert listed(redis) == [b"one", b"two", b"three"]
 
 
 def test_the_documented_route_pushes(launch: Callable[..., Any], redis: Server) -> None:
     """docs/queue.md's Web API, run as it stands: 202, and 503 while Redis is away."""
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/queue.md").read_text(), re.DOTALL)
+    code = documented()[0]
 
     def mine(folder: Path, server: Server) -> Launcher:
         (folder / "mine.py").write_text(code)
