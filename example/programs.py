@@ -100,10 +100,11 @@ async def worker() -> None:
 
 async def _app(settings: Settings) -> None:
     from .api import app
-    from .runtime import server
+    from .runtime import health, server
 
+    redis = health.Redis(settings.redis_url, settings.redis_key)
     async with process.Process("app") as this:
-        await server.serve(this, app, settings.host, settings.port, settings.drain_seconds)
+        await server.serve(this, app, redis, settings.host, settings.port, settings.drain_seconds)
 
 
 async def _beat(settings: Settings) -> None:

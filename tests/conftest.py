@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .launchers import Launcher
-from .layout import Layout
+from .layout import ROOT, Layout
 from .server import Server
 
 Popen = Callable[..., subprocess.Popen[str]]
@@ -77,6 +77,21 @@ def launch(folder: Path) -> Iterator[Callable[..., Any]]:
     finally:
         for launcher in made:
             launcher.close()
+
+
+@pytest.fixture
+def api(folder: Path) -> Callable[[str], str]:
+    """Writes an api.py of somebody's own; returns the PYTHONPATH that leads to it."""
+
+    def write(text: str) -> str:
+        code = folder / "code"
+        if not code.exists():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / "example", code / "example", ignore=ignored)
+        (code / "example" / "api.py").write_text(text)
+        return str(code)
+
+    return write
 
 
 @pytest.fixture

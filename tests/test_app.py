@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,21 @@ def app(launch: Callable[..., Any], redis: Server) -> Launcher:
     app.start()
     app.eventually(app.answers)
     return app
+
+
+@pytest.fixture
+def serve(
+    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
+) -> Callable[..., Launcher]:
+    """Serves an api.py of one's own: serve("app = …", UVICORN_ROOT_PATH="/x")."""
+
+    def start(text: str, **environ: str) -> Launcher:
+        own: Launcher = launch(only_app, redis, PYTHONPATH=api(text), **environ)
+        own.start()
+        own.eventually(lambda: "app ready: " in own.stdout())
+        return own
+
+    return start
 
 
 @pytest.fixture
@@ -64,6 +80,51 @@ def test_a_wrong_method_is_405_and_says_which_are_right(
     answer = ask(client, "POST", "/")
     assert answer.status == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+BARE = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"bare"})
+"""
+OWN_PROBE = """
+from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+async def mine(request):
+    return PlainTextResponse("mine")
+
+app = GZipMiddleware(Starlette(routes=[Route("/readyz", mine)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "live", "ready"), [(BARE, "ok", "ok"), (OWN_PROBE, "ok", "mine")], ids=["bare", "own"]
+)
+def test_any_application_has_probes(
+    text: str, live: str, ready: str, serve: Callable[..., Launcher]
+) -> None:
+    """/livez and /readyz are answered for it, unless it has a route of its own for them."""
+    app = serve(text)
+    assert app.get("/livez") == live
+    assert app.get("/readyz") == ready
+
+
+def test_probes_share_one_question_to_redis(app: Launcher, redis: Server) -> None:
+    """However many ask: one connection to Redis in a second."""
+
+    def connections() -> int:
+        return int(redis.client.info("stats")["total_connections_received"])
+
+    start, before = time.monotonic(), connections()
+    with ThreadPoolExecutor(20) as crowd:
+        answers = list(crowd.map(lambda _: app.get("/readyz"), range(400)))
+    assert set(answers) == {"ok"}
+    # What asks here has its own, which is open already.
+    assert connections() - before <= 1 + (time.monotonic() - start)
 
 
 def test_a_taken_port_is_told_and_ends_it(

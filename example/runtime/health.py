@@ -1,24 +1,98 @@
-"""What balancers and orchestrators ask of app: is it alive, and can it do its work?"""
+"""What balancers and orchestrators ask of app: is it alive, and can it do its work?
+
+Answered in front of the application, whatever that is: it need not know of them.
+"""
 
 import asyncio
-
-from starlette.responses import PlainTextResponse
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
 
 from .link import ERRORS, connect, locate
 
 READY_SECONDS = 1.0
+"""How long Redis may take to answer; and how long its answer stands for all who ask."""
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-def live() -> PlainTextResponse:
-    """200: this process serves. Redis has no part in it: to restart app would not bring it back."""
-    return PlainTextResponse("ok")
+class Probes:
+    """The ASGI application `app`, and what it does not answer itself of these two:
+
+    /livez: 200, this process serves. Redis has no part in it: to restart app would not bring it
+    back. /readyz: 200 if `redis` answers, else 503.
+    """
+
+    def __init__(self, app: App, redis: "Redis", root_path: str) -> None:
+        self._app = app
+        self._redis = redis
+        own = set(_paths(app))
+        probes = {"/livez": self._live, "/readyz": self._ready}
+        # The server has put its root_path before each path.
+        self._probes = {root_path + path: probes[path] for path in probes.keys() - own}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        probe = scope["type"] == "http" and self._probes.get(scope["path"])
+        if probe and scope["method"] in ("GET", "HEAD"):
+            await _answer(send, await probe())
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self) -> str:
+        return ""
+
+    async def _ready(self) -> str:
+        return "" if await self._redis.answers() else "Redis does not answer"
 
 
-async def ready(url: str, key: str) -> PlainTextResponse:
-    """200 if the Redis in charge of `key` answers within READY_SECONDS, else 503."""
-    try:
-        async with asyncio.timeout(READY_SECONDS), connect(await locate(url, key)) as redis:
-            await redis.ping()
-    except ERRORS:
-        return PlainTextResponse("Redis does not answer", status_code=503)
-    return PlainTextResponse("ok")
+class Redis:
+    """Asks the Redis in charge of the list `key` at `url` at most once in READY_SECONDS.
+
+    All who want to know share one answer, however many they are.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+        self._asked = 0.0
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def answers(self) -> bool:
+        """Whether it answered within READY_SECONDS, this moment or a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None or (self._asking.done() and now - self._asked >= READY_SECONDS):
+            self._asked = now
+            self._asking = asyncio.create_task(self._ask())
+        # One who goes away must not take the answer from the others.
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                async with connect(await locate(self._url, self._key)) as redis:
+                    await redis.ping()
+        except ERRORS:
+            return False
+        return True
+
+
+async def _answer(send: Send, trouble: str) -> None:
+    body = (trouble or "ok").encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    status = 503 if trouble else 200
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _paths(app: object) -> Iterator[str]:
+    """The paths that an application says it has: Starlette's and FastAPI's do, also wrapped."""
+    for _ in range(100):
+        routes = getattr(app, "routes", None)
+        yield from (getattr(each, "path", "") for each in (routes if type(routes) is list else ()))
+        app = getattr(app, "app", None)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from .health import Probes, Redis
 from .process import Process
 
 logger = logging.getLogger(__name__)
@@ -22,8 +23,10 @@ LINGER_LEAST = 0.05
 LINGER_MOST = 1.0
 
 
-async def serve(process: Process, app: object, host: str, port: int, drain_seconds: float) -> None:
-    """Serve the ASGI application `app` until `process` is told to stop.
+async def serve(
+    process: Process, app: object, redis: Redis, host: str, port: int, drain_seconds: float
+) -> None:
+    """Serve the ASGI application `app`, with /livez and /readyz, until `process` is told to stop.
 
     On the listening socket at descriptor 0 where there is one, else on `host`:`port`.
     Exits with status 3, uvicorn's own for this, if the address cannot be had or the
@@ -38,6 +41,8 @@ async def serve(process: Process, app: object, host: str, port: int, drain_secon
         access_log=False,
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
     )
+    config.load()
+    config.loaded_app = Probes(config.loaded_app, redis, config.root_path)
     await Server(config, process, address(listener)).serve(sockets=[listener])
 
 
