@@ -30,24 +30,28 @@ from . import (
     watchdog,
 )
 from .guard import Plugin
-from .values import is_on, names, per_program, seconds_or_off, status
+from .values import is_on, names, per_program, place, seconds_or_off, status
 
 PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]] = {
-    "path": (path.install, is_on, "on"),
-    "logs": (logs.install, is_on, "on"),
+    "path": (path.install, place, "last"),
+    "logs": (logs.install, is_on, "off"),
     "wake": (wake.install, is_on, "on"),
     "critical": (exit_status.install, names, "off"),
     "config_error": (config_error.install, per_program(status), "off"),
-    "crash_loop": (crash_loop.install, per_program(crash_loop.Limit.read), "10/120/5"),
+    "crash_loop": (crash_loop.install, per_program(crash_loop.Limit.read), "off"),
     "orphans": (orphans.install, is_on, "on"),
     "sockets": (sockets.install, is_on, "on"),
     "notify": (notify.install, is_on, "on"),
-    "watchdog": (watchdog.install, per_program(watchdog.deadline), "30"),
+    "watchdog": (watchdog.install, per_program(watchdog.deadline), "off"),
     "ready": (ready.install, names, "on"),
     "scale": (scale.install, is_on, "on"),
     "stop": (stop.install, seconds_or_off, "off"),
 }
-"""Name of a part -> what installs it, how its value reads, its value where the file has none."""
+"""Name of a part -> what installs it, how its value reads, its value where the file has none.
+
+Nothing that works in somebody's file may break by our two lines. So what changes the output, or
+when a program is started or killed, is off there.
+"""
 
 _installed: Plugin | None = None
 

@@ -1,14 +1,14 @@
 """A program that keeps dying after it was RUNNING is restarted ever later, then given up.
 
-Stock supervisord counts only deaths within startsecs, and restarts after all others at once and
-for ever. Here every death counts, as in systemd's StartLimitIntervalSec and StartLimitBurst.
+Deaths within startsecs are the file's own business: its startretries says how often they are
+tried again. After all others stock supervisord restarts at once and for ever; these are counted
+here, as in systemd's StartLimitIntervalSec and StartLimitBurst.
 """
 
 import time
 from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
-from supervisor.events import ProcessStateBackoffEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
 from .guard import Plugin
@@ -46,16 +46,6 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
             recent.popleft()
         return len(recent)
 
-    def on_backoff(event: Any) -> None:
-        """It died before it was RUNNING: stock's own count goes on beside ours."""
-        process = event.process
-        limit = limits.of(process)
-        if limit is None:
-            return
-        process.delay = min(process.delay, time.time() + limit.longest_delay)
-        if process.pid and count(process, limit) >= limit.deaths:
-            process.backoff = process.config.startretries + 1
-
     def after_reap(_: object) -> None:
         if plugin.options.mood < SupervisorStates.RUNNING:
             return
@@ -76,7 +66,6 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
                     due[key] = time.monotonic() + delay
             _hold_back(process, key, due)
 
-    plugin.subscribe(ProcessStateBackoffEvent, on_backoff)
     # Deaths are seen in reap(); the restart comes with the transition after it.
     plugin.after(plugin.supervisord, "reap", after_reap)
 

@@ -6,9 +6,19 @@ import sys
 from .guard import Plugin
 
 
-def install(plugin: Plugin, _: object) -> None:
-    """Put the folder of this Python first on the PATH that supervisord searches and hands on."""
+def install(plugin: Plugin, place: str) -> None:
+    """Have supervisord search the folder of this Python, before or after PATH.
+
+    Last, programs keep the PATH that they would have without us. First, they inherit it too.
+    """
     here = os.path.dirname(sys.executable)
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    if here not in path:
-        os.environ["PATH"] = os.pathsep.join([here, *path])
+
+    def search_last(path: list[str]) -> None:
+        if here not in path:
+            path.append(here)
+
+    if place == "first":
+        others = [folder for folder in plugin.options.get_path() if folder != here]
+        os.environ["PATH"] = os.pathsep.join([here, *others])
+    else:
+        plugin.after(plugin.options, "get_path", search_last)

@@ -17,6 +17,15 @@ def is_on(text: str) -> Literal[True] | None:
     raise ValueError("expected on or off")
 
 
+def place(text: str) -> str | None:
+    """`first` or `last`; `on` is `last`."""
+    if text.lower() in OFF:
+        return None
+    if text.lower() in (*ON, "first", "last"):
+        return "first" if text.lower() == "first" else "last"
+    raise ValueError("expected first, last or off")
+
+
 class Names:
     """Names of programs or groups: `app worker`, or `all`."""
 

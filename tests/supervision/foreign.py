@@ -50,7 +50,10 @@ EVENTS = "stdout_events_enabled = true\nstderr_events_enabled = true\n"
 
 
 class Foreign:
-    """supervisord with these programs; `plugin` are the lines of our section, None for none."""
+    """supervisord with these programs; `plugin` are the lines of our section, None for none.
+
+    `logs` is on unless those lines say otherwise: tests read in stdout what programs say.
+    """
 
     def __init__(self, folder: Path, programs: str, plugin: str | None = "", **environ: str):
         self.folder = folder
@@ -67,7 +70,8 @@ class Foreign:
 
     def write(self, programs: str, plugin: str | None = "") -> None:
         own = "" if plugin is None else CTL + PLUGIN + plugin
-        self.conf.write_text(BASE + own + "\n" + programs)
+        logs = "" if plugin is None or "logs =" in plugin else "\nlogs = on"
+        self.conf.write_text(BASE + own + logs + "\n" + programs)
 
     def start(self, stdout: int | None = None) -> "Foreign":
         """Start, and wait until supervisorctl has an answer."""

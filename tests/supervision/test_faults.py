@@ -26,6 +26,7 @@ command = /bin/sh -c 'exit 1'
 startsecs = 0
 autorestart = false
 """
+ALL_ON = "config_error = 2\ncrash_loop = 10/120/5\nwatchdog = 30\nstop = 9\n"
 MODULES = sorted({install.__module__.rpartition(".")[2] for install, _, _ in PARTS.values()})
 
 
@@ -49,7 +50,7 @@ def test_no_part_can_be_installed(foreign: Make) -> None:
 def faulty(foreign: Make, part: str, installs: bool) -> Foreign:
     """A supervisord with all parts on, of which one raises, or all."""
     critical = "critical = dies\n" if part in ("exit_status", "all") else ""
-    here = foreign(PROGRAMS, f"{critical}config_error = 2\nstop = 9\n", PYTHONPATH=str(ROOT))
+    here = foreign(PROGRAMS, f"{critical}{ALL_ON}", PYTHONPATH=str(ROOT))
     ours = "[rpcinterface:supervision]"
     fault = f"""
 [rpcinterface:fault]
