@@ -125,6 +125,15 @@ def scripts(folder: Path, redis: Server) -> Launcher:
     return Launcher(folder, redis, ["example-app"], ["example-beat"], ["example-worker"])
 
 
+def sandboxed(folder: Path, redis: Server) -> Launcher:
+    """Each console script where a sandbox hides the kernel's random numbers and boot's name."""
+    hide = "mount -t tmpfs none /proc/sys/kernel/random && exec"
+    names = ("example-app", "example-beat", "example-worker")
+    return Launcher(
+        folder, redis, *(["/usr/bin/unshare", "-m", "sh", "-c", f"{hide} {name}"] for name in names)
+    )
+
+
 def uvicorn(folder: Path, redis: Server) -> Launcher:
     """The uvicorn command for app, console scripts for the others."""
     app = ["uvicorn", "example:app", "--port", "{port}"]

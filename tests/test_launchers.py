@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ def test_the_api_answers_and_each_push_is_worked(
     started.works()
     redis.client.lpush("TESTING", "by hand")
     started.eventually(lambda: "WORKING: by hand" in started.stdout())
+
+
+def test_a_sandbox_may_hide_what_only_makes_it_quicker(launch: Launch, redis: Server) -> None:
+    """Who cannot tell which processes live leaves the dead to their leases."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a mount namespace")
+    started = launch(launchers.sandboxed, redis)
+    started.start()
+    started.works()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

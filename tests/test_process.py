@@ -15,12 +15,16 @@ from .conftest import Popen
 from .waiting import eventually
 
 PROGRAM = """
-import asyncio
+import asyncio, multiprocessing, time
 from example.runtime import log, process
+
+def work():
+    {work}
 
 async def main():
     async with process.Process("thing") as this:
         this.ready("at hand")
+        await asyncio.to_thread(work)
         await this.stopping.wait()
         {after}
 
@@ -31,8 +35,11 @@ process.run(main)
 
 @pytest.fixture
 def start(popen: Popen) -> Popen:
-    def begin(after: str = "pass", form: str = "text", **environ: str) -> subprocess.Popen[str]:
-        program = popen([sys.executable, "-c", PROGRAM.format(after=after, form=form)], environ)
+    def begin(
+        after: str = "pass", form: str = "text", work: str = "pass", **environ: str
+    ) -> subprocess.Popen[str]:
+        code = PROGRAM.format(after=after, form=form, work=work)
+        program = popen([sys.executable, "-c", code], {"PYTHONUNBUFFERED": "", **environ})
         assert program.stdout
         assert "thing ready: at hand" in program.stdout.readline()
         return program
@@ -79,6 +86,41 @@ def test_an_exception_ends_it_with_a_traceback(start: Popen) -> None:
     out, _ = program.communicate(timeout=10)
     assert program.returncode == 1
     assert "thing stopped" not in out
+
+
+def test_a_forked_child_has_no_part_in_its_signals(start: Popen) -> None:
+    """As a pool's, which ends its own by TERM: the child ends of that, and the parent goes on."""
+    program = start(
+        work="""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        pool.map(abs, [1, 2])
+    print("child:", child.exitcode)
+"""
+    )
+    assert program.stdout
+    assert program.stdout.readline() == "child: -15\n"
+    program.terminate()
+    out, _ = program.communicate(timeout=10)
+    assert program.returncode == 0
+    assert out.count("thing stopping: SIGTERM") == 1
+
+
+def test_what_is_printed_shows_at_once(start: Popen) -> None:
+    program = start(work="print('got it')")
+    assert program.stdout
+    assert program.stdout.readline() == "got it\n"
+
+
+def test_an_end_at_once_loses_nothing_that_was_printed(start: Popen) -> None:
+    program = start(work="print('half a line', end='')", after="process.exit_at_once(5)")
+    program.terminate()
+    out, _ = program.communicate(timeout=10)
+    assert program.returncode == 5
+    assert "half a line" in out
 
 
 def test_json_lines(start: Popen) -> None:
@@ -128,7 +170,10 @@ def test_it_dies_with_a_supervisor(folder: Path) -> None:
     shell = subprocess.Popen(
         ["sh", "-c", f'"{sys.executable}" -c "$PROGRAM" & echo $!; wait'],
         env=os.environ
-        | {"PROGRAM": PROGRAM.format(after="pass", form="text"), "SUPERVISOR_ENABLED": "1"},
+        | {
+            "PROGRAM": PROGRAM.format(after="pass", form="text", work="pass"),
+            "SUPERVISOR_ENABLED": "1",
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

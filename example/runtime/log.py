@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 def configure(level: str, form: str) -> None:
     """Send all of this process's logging to stdout: `form` is "text" or "json"."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # By line: else what a task prints is seen when 8 KiB of it have gathered.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         _Json() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s")

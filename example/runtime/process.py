@@ -1,6 +1,7 @@
 """The life of one program's process: signals, parent, readiness, exit status."""
 
 import asyncio
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -9,10 +10,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import uvloop
 
@@ -60,6 +62,7 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in STOP:
             loop.add_signal_handler(number, self._stop, number)
+        forks.processes += 1
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         self._watchdog = asyncio.create_task(self._feed_watchdog())
         return self
@@ -71,6 +74,7 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         self._watchdog.cancel()
+        forks.processes -= 1
         if error is None:
             logger.info("%s stopped", self.name)
 
@@ -90,8 +94,7 @@ class Process:
             return
         if self.stopping.is_set():
             logger.warning("%s ends at once: a second %s", self.name, number.name)
-            logging.shutdown()
-            os._exit(128 + number)
+            exit_at_once(128 + number)
         logger.info("%s stopping: %s", self.name, number.name)
         notify("STOPPING=1")
         self._told_to_stop = time.monotonic()
@@ -104,6 +107,49 @@ class Process:
         while seconds:
             notify(self._sign_of_life)
             await asyncio.sleep(min(seconds / 3, BEAT_SECONDS))
+
+
+class Forks:
+    """A forked child has no part in our signals.
+
+    It inherits the handlers, and shares the descriptor that wakes our event loop: without this we
+    hear a TERM that is meant for the child, such as a pool sends to its own.
+    """
+
+    def __init__(self) -> None:
+        self.processes = 0
+        """How many `Process`es are entered: without any, nothing here is ours to change."""
+        self._masks = threading.local()
+        os.register_at_fork(
+            before=self._block, after_in_parent=self._unblock, after_in_child=self._be_a_child
+        )
+
+    def _block(self) -> None:
+        # A signal waits until the child has handlers of its own.
+        self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.before)
+
+    def _be_a_child(self) -> None:
+        if self.processes:
+            self.processes = 0
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._unblock()
+
+
+forks = Forks()
+
+
+def exit_at_once(status: int) -> NoReturn:
+    """End the process, whatever its threads do; what was printed and logged is not lost."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def die_with_parent() -> None:

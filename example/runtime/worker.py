@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import os
 import random
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from .link import ERRORS, Lane, Link
-from .process import Process
+from .process import Process, exit_at_once
 from .queue import FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 
 logger = logging.getLogger(__name__)
@@ -74,8 +73,7 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     if worker.running:
         # What cannot be stopped would keep the interpreter from ending, too.
         logger.warning("worker ends with %d tasks that cannot be stopped", len(worker.running))
-        logging.shutdown()
-        os._exit(int(worn_out))
+        exit_at_once(int(worn_out))
     if worn_out:
         sys.exit(1)
 
