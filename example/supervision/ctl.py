@@ -10,6 +10,8 @@ from xmlrpc.client import Fault
 
 from supervisor.supervisorctl import ControllerPluginBase, LSBInitExitStatuses
 
+from .values import MOST_PROCESSES
+
 STATES_OF_FAILURE = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN")
 READY_WITHIN = 60.0
 POLL_SECONDS = 0.1
@@ -150,6 +152,8 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         if len(words) != 2 or not words[1].isdecimal():
             raise UsageError("scale takes a program and a number, such as: scale worker 4")
         program, number = words[0].removesuffix(":*"), int(words[1])
+        if not 1 <= number <= MOST_PROCESSES:
+            raise UsageError(f"expected a number from 1 to {MOST_PROCESSES}, not {number}")
         self._supervision.scale(program, number)
         self.ctl.output(f"{program}: {number}")
         return True
@@ -162,6 +166,8 @@ def _take_wait(words: list[str], default: float) -> float:
     at = words.index("--wait")
     try:
         seconds = float(words[at + 1])
+        if not 0 <= seconds < float("inf"):
+            raise ValueError
     except (IndexError, ValueError):
         raise UsageError("--wait takes a number of seconds, such as: --wait 30") from None
     del words[at : at + 2]

@@ -42,10 +42,14 @@ COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 class Writer:
-    """Bytes to a descriptor without ever waiting. Stands in for `sys.stdout` in supervisord."""
+    """Bytes to a descriptor without ever waiting. Stands in for `sys.stdout` in supervisord.
 
-    def __init__(self, target: int):
+    `on_break(why)` is called once, when the reader is gone: from then on lines are not kept.
+    """
+
+    def __init__(self, target: int, on_break: Callable[[str], object] = lambda _: None):
         self.target = target
+        self.on_break = on_break
         self.fd = -1
         self.waiting: deque[bytearray] = deque()
         self.size = 0
@@ -104,7 +108,8 @@ class Writer:
                 self.waiting.clear()
                 self.size = 0
                 self.broken = True
-                raise
+                self.on_break(str(error.strerror))
+                return
             del block[:done]
             self.size -= done
             if not block:
@@ -232,10 +237,8 @@ class BetweenRuns(io.TextIOBase):
         writer = Writer(sys.__stdout__.fileno())  # type: ignore[union-attr]
         fd = writer.open()
         writer.put(text.encode())
-        try:
-            writer.push()
-        finally:
-            os.close(fd)
+        writer.push()
+        os.close(fd)
         return len(text)
 
     def flush(self) -> None:
@@ -252,12 +255,25 @@ def style() -> Literal["plain", "colour", "json"]:
     return "colour" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "plain"
 
 
+def _forget_dead_readers() -> None:
+    """What Python cannot flush when it exits would turn our exit status into 120."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  Python closes it
+
+
 def install(plugin: Plugin, _: object) -> None:
     """Take over supervisord's stdout, unless it runs as a daemon or is told to be silent."""
-    if not plugin.options.nodaemon or plugin.options.silent:
+    if not plugin.options.nodaemon or plugin.options.silent or not sys.__stdout__:
         return
-    before, sys.stdout = sys.stdout, sys.__stdout__ or sys.stdout
-    writer = Writer(sys.stdout.fileno())
+    before, sys.stdout = sys.stdout, sys.__stdout__
+
+    def on_break(why: str) -> None:
+        plugin.options.logger.warn(f"stdout: {why}: nobody reads it any more, all else goes on")
+
+    writer = Writer(sys.stdout.fileno(), on_break)
     lines = Lines(writer, style())
 
     for index, handler in enumerate(plugin.options.logger.handlers):
@@ -276,6 +292,7 @@ def install(plugin: Plugin, _: object) -> None:
 
     def on_close() -> None:
         writer.flush_at_exit()
+        _forget_dead_readers()
         if plugin.options.mood == SupervisorStates.RESTARTING:
             sys.stdout = BetweenRuns()
         if writer.dropped:

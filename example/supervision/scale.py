@@ -11,8 +11,7 @@ from supervisor.states import RUNNING_STATES, STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
 from .guard import Plugin
-
-MOST = 256
+from .values import MOST_PROCESSES
 
 
 def install(plugin: Plugin, _: object) -> None:
@@ -95,8 +94,8 @@ class Numbers:
 
 
 def _group(plugin: Plugin, program: str, number: int) -> Any:
-    if not isinstance(number, int) or not 1 <= number <= MOST:
-        raise RPCError(Faults.FAILED, f"expected a number from 1 to {MOST}, not {number}")
+    if not isinstance(number, int) or not 1 <= number <= MOST_PROCESSES:
+        raise RPCError(Faults.FAILED, f"expected a number from 1 to {MOST_PROCESSES}, not {number}")
     group = plugin.supervisord.process_groups.get(program)
     if group is None or isinstance(group.config, EventListenerPoolConfig):
         names = sorted(

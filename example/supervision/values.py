@@ -6,6 +6,10 @@ from typing import Any, Generic, Literal, TypeVar
 T = TypeVar("T")
 OFF = ("off", "no", "false")
 ON = ("on", "yes", "true")
+LONGEST = 366 * 24 * 3600.0
+"""Seconds. Whoever asks for more means something else."""
+MOST_PROCESSES = 256
+"""Of one program, by `scale`."""
 
 
 def is_on(text: str) -> Literal[True] | None:
@@ -78,10 +82,10 @@ def status(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds."""
+    """A positive number of seconds, up to a year."""
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError("expected a positive number of seconds")
+    if not 0 < value <= LONGEST:
+        raise ValueError("expected a positive number of seconds, up to a year")
     return value
 
 

@@ -73,7 +73,7 @@ class Foreign:
         logs = "" if plugin is None or "logs =" in plugin else "\nlogs = on"
         self.conf.write_text(BASE + own + logs + "\n" + programs)
 
-    def start(self, stdout: int | None = None) -> "Foreign":
+    def start(self, stdout: int | None = None, stderr: int | None = None) -> "Foreign":
         """Start, and wait until supervisorctl has an answer."""
         with open(self.folder / "stdout", "ab") as out:
             self.process = subprocess.Popen(
@@ -82,7 +82,7 @@ class Foreign:
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
-                stderr=subprocess.STDOUT if stdout is None else out,
+                stderr=stderr or (subprocess.STDOUT if stdout is None else out),
             )
         self.eventually(self.answers)
         return self

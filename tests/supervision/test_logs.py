@@ -177,13 +177,34 @@ def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None
 
 
 def test_a_reader_that_went_away_ends_nothing(foreign: Make) -> None:
+    """Of both channels, as in `supervisord 2>&1 | head`: one line tells, and a restart, a reload and
+    the end are as ever."""
     reader, writer = os.pipe()
-    here = foreign(burst(1000, 1)).start(stdout=writer)
+    here = foreign(burst(1000, 1)).start(stdout=writer, stderr=writer)
     os.close(writer)
     os.close(reader)
     here.running("burst:burst_00")
     assert here.ctl("restart", "burst:*").returncode == 0
+    assert here.process
+    here.process.send_signal(signal.SIGHUP)
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.running("burst:burst_00")
     assert here.term() == 0
+    # Once in each of the two runs.
+    assert here.log().count("stdout: Broken pipe: nobody reads it any more") == 2
+    assert "Traceback" not in here.log()
+
+
+def test_a_terminal_that_went_away_ends_nothing(foreign: Make) -> None:
+    ours, theirs = pty.openpty()
+    here = foreign(burst(1000, 1)).start(stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.close(ours)
+    here.running("burst:burst_00")
+    assert here.ctl("reload").returncode == 0
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    assert here.term() == 0
+    assert "Traceback" not in here.log()
 
 
 def test_a_full_disk_holds_lines_up(foreign: Make) -> None:

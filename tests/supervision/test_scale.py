@@ -117,6 +117,7 @@ def test_clear_errors(foreign: Make) -> None:
         (["work", "many"], "scale takes a program and a number"),
         (["work", "0"], "expected a number from 1 to 256"),
         (["work", "257"], "expected a number from 1 to 256"),
+        (["work", "99999999999999999999"], "expected a number from 1 to 256"),
         (["single", "2"], "process_num"),
     ):
         done = here.ctl("scale", *words)

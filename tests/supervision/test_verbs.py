@@ -53,6 +53,8 @@ def test_ready_has_clear_errors(foreign: Make) -> None:
         (["nobody"], "no such program or process: nobody"),
         (["--wait"], "--wait takes a number of seconds"),
         (["--wait", "soon"], "--wait takes a number of seconds"),
+        (["--wait", "nan"], "--wait takes a number of seconds"),
+        (["--wait", "-1"], "--wait takes a number of seconds"),
     ):
         done = here.ctl("ready", *words)
         assert done.returncode == 2
