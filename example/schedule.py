@@ -3,10 +3,10 @@
 Each entry has a name of its own, by which all beats agree which of its ticks are done. It is
 Every(seconds, push) or Cron(expression, time zone, push), for instance
 Cron("0 3 * * MON-FRI", "Europe/Berlin", "nightly"). What to push is a str, bytes, or a function
-of the tick's time.
+of the tick's time, plain or async. Each beat that runs calls it; one of them pushes.
 """
 
-from .runtime.beat import Every
+from .runtime.schedule import Every
 
 SCHEDULE = {
     "ok": Every(1, lambda now: f"OK: {now}"),

@@ -6,98 +6,31 @@ pushed: a TICK (see queue.lua) pushes only what is newer, and no earlier than Re
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import logging
+import math
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim
+from typing import Any
 
 from .link import ERRORS, Lane, Link
 from .process import Process
 from .queue import SOURCE, script
+from .schedule import Cron as Cron  # schedules may import it from here
+from .schedule import Entry as Entry
+from .schedule import Every as Every
+from .schedule import check, encoded
 
 logger = logging.getLogger(__name__)
 
-Push = str | bytes | Callable[[float], str | bytes]
-
-LOOK = 30.0  # seconds after which a far slot is looked at again, by Redis's clock
+SLOW = 30.0  # seconds after which a function is told to hold up its own entry
+LOOK = 30.0  # seconds after which Redis's clock is looked at again: it, or ours, may have jumped
 STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
 _COUNTED = 10_000  # missed slots, at most
-
-
-class Entry(Protocol):
-    """When to push, and what: a value, or a function of the slot's time in seconds.
-
-    Slots are in ms since the epoch.
-    """
-
-    @property
-    def push(self) -> Push: ...
-
-    def latest(self, now: int) -> int:
-        """The last slot at or before `now`."""
-
-    def after(self, now: int) -> int:
-        """The first slot after `now`."""
-
-
-@dataclass(frozen=True)
-class Every:
-    """Each `seconds` (fractions to the millisecond), on whole multiples since the epoch."""
-
-    seconds: float
-    push: Push
-
-    def __post_init__(self) -> None:
-        if not self.seconds >= 0.001:
-            raise ValueError(f"Every({self.seconds!r}, …): use 0.001 seconds or more")
-
-    def latest(self, now: int) -> int:
-        period = round(self.seconds * 1000)
-        return now // period * period
-
-    def after(self, now: int) -> int:
-        return self.latest(now) + round(self.seconds * 1000)
-
-
-@dataclass(frozen=True)
-class Cron:
-    """By a cron expression, in a time zone such as "Europe/Berlin".
-
-    Daylight saving as in Debian's cron: a time that is skipped comes right after the gap; a time
-    that comes twice counts once, unless the hour is a wildcard.
-    Raises CronSimError or ZoneInfoNotFoundError for what it cannot read.
-    """
-
-    expression: str
-    zone: str
-    push: Push
-
-    def __post_init__(self) -> None:
-        CronSim(self.expression, datetime.now(ZoneInfo(self.zone)))
-
-    def _time(self, ms: int) -> datetime:
-        return datetime.fromtimestamp(ms / 1000, ZoneInfo(self.zone))
-
-    def latest(self, now: int) -> int:
-        back = CronSim(self.expression, self._time(now + 1000), reverse=True)
-        slot = _ms(next(back))
-        # Backwards it goes through an hour that comes twice only once.
-        while (later := self.after(slot)) <= now:
-            slot = later
-        return slot
-
-    def after(self, now: int) -> int:
-        return _ms(next(CronSim(self.expression, self._time(now))))
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
 
 
 async def run(
@@ -106,17 +39,23 @@ async def run(
     """Push what `schedule` says on the list `key` until `process` is told to stop.
 
     While the queue holds `limit` items, nothing is pushed: that is told once, and counted.
+    Exits with status 2 if the schedule is wrong; each fault is told first.
     """
+    if faults := check(schedule):
+        for fault in faults:
+            logger.error("wrong schedule: %s", fault)
+        sys.exit(2)
     beat = Beat(url, key, schedule, limit)
     beating = asyncio.create_task(_beat(process, beat, Link(url)))
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
+    beat.changed.set()
     # A Redis that hangs must not hold up the stop; one that does not has answered by then.
     await asyncio.wait({beating}, timeout=STOP_SECONDS)
     beating.cancel()
     told.cancel()
     await asyncio.wait({beating})
-    await beat.lane.close()
+    await beat.close()
     if not beating.cancelled():
         beating.result()
 
@@ -126,31 +65,37 @@ async def _beat(process: Process, beat: "Beat", link: Link) -> None:
     while not process.stopping.is_set():
         try:
             pause = await beat.step()
-            link.worked()
+            if not beat.owes:
+                link.worked()
             if not ready:
                 process.ready(f"{len(beat.hands)} schedule entries")
                 ready = True
         except ERRORS as error:
             await beat.lane.close()
             pause = link.failed(error)
-        if pause > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await process.stopping.wait()
+        if not process.stopping.is_set():
+            await beat.rest(pause)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Hand:
     """An entry, and the slot that it waits for; 0 until Redis was asked."""
 
     name: str
     entry: Entry
     slot: int = 0
+    item: bytes | None = None  # what its function has made for the slot
+    making: asyncio.Task[None] | None = None
+    slow_at: float = 0.0  # when to tell that its function has not ended
     skipped: int = 0  # since the queue is full
+    failed: int = 0  # since the last push: slots for which its function made nothing
+
+    def wait_for(self, slot: int) -> None:
+        self.slot, self.item = slot, None
 
 
 class Beat:
-    """`step` after `step`: each does what is due, and says how long to sleep."""
+    """`step` after `step`: each does what is due, and says how long to `rest`."""
 
     def __init__(
         self,
@@ -162,40 +107,65 @@ class Beat:
     ) -> None:
         self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.hands = [_Hand(name, entry) for name, entry in schedule.items()]
+        self.changed = asyncio.Event()
+        self.owes = False  # a push that was not taken; a Redis that answers may refuse it still
         self._key = key
         self._limit = limit
         self._clock = clock
         self._ahead = 0.0  # Redis's clock less ours, ms
+        self._asked = 0.0  # when Redis has told its clock
 
     async def step(self) -> float:
         """Tick the entry whose slot comes first, if it has come. Returns seconds until the next.
 
         Raises one of ERRORS while Redis does not do its part.
         """
-        if not self.hands:
+        self._tell_slow()
+        hand = self._first()
+        if not hand:
             return LOOK
-        hand = min(self.hands, key=lambda each: each.slot)
         if not hand.slot:
-            last, now = (await self._tick(hand, b""))[1:]
+            last, now = (await self._tick(hand, 0, b""))[1:]
             latest = hand.entry.latest(now)
-            hand.slot = latest if 0 < last < latest else hand.entry.after(max(last, now))
+            hand.wait_for(latest if 0 < last < latest else hand.entry.after(max(last, now)))
         elif self._wait(hand.slot) <= 0:
             await self._push(hand)
-        return min(LOOK, self._wait(min(each.slot for each in self.hands)))
+        elif self._clock() - self._asked >= LOOK:
+            await self._tick(hand, 0, b"")
+        following = self._first()
+        return min(LOOK, self._wait(following.slot)) if following else LOOK
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, or until a function has made its item."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        self.changed.clear()
+
+    async def close(self) -> None:
+        """Close the connection, and leave the functions that still run to themselves."""
+        for hand in self.hands:
+            if hand.making:
+                hand.making.cancel()
+        await self.lane.close()
+
+    def _first(self) -> _Hand | None:
+        free = (each for each in self.hands if not each.making)
+        return min(free, key=lambda each: each.slot, default=None)
 
     def _wait(self, slot: int) -> float:
         return max(0.0, (slot - self._clock() * 1000 - self._ahead) / 1000) if slot else 0.0
 
     async def _push(self, hand: _Hand) -> None:
         push = hand.entry.push
-        try:
-            item = push(hand.slot / 1000) if callable(push) else push
-            item = item.encode() if isinstance(item, str) else bytes(memoryview(item))
-        except Exception:
-            logger.exception("schedule entry %r failed: this tick is left out", hand.name)
-            hand.slot = hand.entry.after(hand.slot)
+        if callable(push) and hand.item is None:
+            hand.slow_at = self._clock() + SLOW
+            hand.making = asyncio.create_task(self._make(hand, push))
             return
-        outcome, last, now = await self._tick(hand, item)
+        item = encoded(push) if hand.item is None else hand.item
+        owed, self.owes = self.owes, True
+        outcome, last, now = await self._tick(hand, hand.slot, item)
+        self.owes = owed and outcome in (b"late", b"early")  # for these Redis has written nothing
         match outcome:
             case b"pushed":
                 self._told_pushed(hand, last)
@@ -204,27 +174,76 @@ class Beat:
                     logger.warning("queue full: %r is not pushed until it has room", hand.name)
                 hand.skipped += 1
             case b"late":  # paused or cut off: only the latest slot is made up for
-                hand.slot = hand.entry.latest(now)
+                hand.wait_for(hand.entry.latest(now))
                 return
             case b"early":
                 return
-        hand.slot = hand.entry.after(max(hand.slot, last))
+        hand.wait_for(hand.entry.after(max(hand.slot, last)))
+
+    async def _make(self, hand: _Hand, push: Callable[[float], Any]) -> None:
+        """Have the entry's function make its item, beside whatever else is due."""
+        at = hand.slot / 1000
+        try:
+            made = push(at) if inspect.iscoroutinefunction(push) else await _in_thread(push, at)
+            hand.item = encoded(await made if inspect.isawaitable(made) else made)
+        except BaseException:  # an exit would end all of beat
+            if hand.making and hand.making.cancelling():
+                raise
+            logger.exception("schedule entry %r failed: this tick is left out", hand.name)
+            hand.failed += 1
+            hand.wait_for(hand.entry.after(hand.slot))
+        hand.making = None
+        self.changed.set()
 
     def _told_pushed(self, hand: _Hand, last: int) -> None:
         logger.info("PUSH %s", hand.name)
         if hand.skipped:
             logger.info("queue has room: %d ticks of %r were not pushed", hand.skipped, hand.name)
             hand.skipped = 0
-        if last and (missed := _count(hand.entry, last, hand.slot)):
+        if last and (missed := _count(hand.entry, last, hand.slot) - hand.failed) > 0:
             logger.warning("%d ticks of %r were missed", missed, hand.name)
+        hand.failed = 0
 
-    async def _tick(self, hand: _Hand, item: str | bytes) -> tuple[bytes, int, int]:
-        following = hand.entry.after(hand.slot) if hand.slot else 0
+    def _tell_slow(self) -> None:
+        for hand in self.hands:
+            if hand.making and hand.slow_at <= self._clock():
+                hand.slow_at = math.inf
+                logger.warning("the function of %r has run for %.0f s: no ticks", hand.name, SLOW)
+
+    async def _tick(self, hand: _Hand, slot: int, item: bytes) -> tuple[bytes, int, int]:
+        """Ask Redis for a TICK; with the slot 0, for its clock and the last slot only."""
+        following = hand.entry.after(slot) if slot else 0
         request = script(self._key, hand.name)
-        times = (hand.slot, following)
+        times = (slot, following)
         outcome, last, now = await self.lane.call((*request, "tick", *times, item, self._limit))
-        self._ahead = now - self._clock() * 1000
+        self._asked = self._clock()
+        self._ahead = now - self._asked * 1000
         return outcome, last, now
+
+
+async def _in_thread(function: Callable[[float], Any], argument: float) -> Any:
+    """As asyncio.to_thread, in a thread that holds up no exit."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+    def tell(result: Any, error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((result, error))
+
+    def run() -> None:
+        result = error = None
+        try:
+            result = function(argument)
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    result, error = await ended
+    if error is not None:
+        raise error
+    return result
 
 
 def _count(entry: Entry, last: int, slot: int) -> int:

@@ -8,19 +8,21 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from cronsim import CronSimError
 from redis.exceptions import ResponseError
 
 from example.runtime import beat, queue
-from example.runtime.beat import Beat, Cron, Entry, Every
+from example.runtime.beat import Beat
 from example.runtime.queue import SOURCE
+from example.runtime.schedule import Cron, Entry, Every, check
 
 from ..conftest import Popen
 from ..server import Server
@@ -60,9 +62,9 @@ def test_many_beats_with_skewed_clocks_push_each_slot_once_and_none_early(
             skewed = lambda: start + time.monotonic() * rate  # noqa: E731
             every = Every(0.05, lambda now: f"{now:.3f}")
             each = Beat(redis.url, KEY, {"x": every}, 10**6, skewed)
-            for _ in range(60):
-                await asyncio.sleep(await each.step())
-            await each.lane.close()
+            while len(pushed(redis)) < 60:
+                await each.rest(await each.step())
+            await each.close()
 
         await asyncio.gather(*(one(number) for number in range(5)))
 
@@ -157,11 +159,15 @@ def test_redis_killed_in_flight_costs_beat_only_the_slots_of_that_time(
 
 
 class Simulation:
-    """A beat whose clock and whose Redis's clock are the test's."""
+    """A beat whose clock and whose Redis's clock are the test's; Redis's is `ahead`."""
 
-    def __init__(self, redis: Server, schedule: dict[str, Entry], start: float) -> None:
+    def __init__(
+        self, redis: Server, schedule: dict[str, Entry], start: float, runner: asyncio.Runner
+    ) -> None:
         self.redis = redis
+        self.runner = runner
         self.now = start
+        self.ahead = 0.0
         self.schedule = schedule
         self.beat = self.another()
 
@@ -173,16 +179,20 @@ class Simulation:
             end = self.now + seconds
             try:
                 while self.now < end:
-                    self.redis.client.set("clock", round(self.now * 1000))
-                    self.now = min(end, self.now + await self.beat.step())
+                    self.redis.client.set("clock", round((self.now + self.ahead) * 1000))
+                    pause = await self.beat.step()
+                    if any(hand.making for hand in self.beat.hands if hand.name != "stuck"):
+                        await self.beat.rest(10)
+                    else:
+                        self.now = min(end, self.now + pause)
             finally:
-                await self.beat.lane.close()
+                await self.beat.close()
 
-        asyncio.run(main())
+        self.runner.run(main())
 
 
 @pytest.fixture
-def simulate(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Simulation]:
+def simulate(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulation]]:
     real = SOURCE
     clock = b"{redis.call('GET','clock')/1000,0}"
     source = real.replace(b"redis.call('TIME')", clock).replace(
@@ -191,7 +201,8 @@ def simulate(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Si
     assert source != real
     monkeypatch.setattr(beat, "SOURCE", source)
     monkeypatch.setattr(queue, "SHA", redis.client.script_load(source))
-    return lambda schedule, start=1_800_000_000.5: Simulation(redis, schedule, start)
+    with asyncio.Runner() as runner:
+        yield lambda schedule, start=1_800_000_000.5: Simulation(redis, schedule, start, runner)
 
 
 def test_an_hour_does_not_drift(redis: Server, simulate: Callable[..., Simulation]) -> None:
@@ -268,16 +279,61 @@ def test_a_push_that_redis_refuses_leaves_the_slot_open(
     assert pushed(redis) == [1_800_000_010, 1_800_000_020]
 
 
-def test_an_entry_that_raises_does_not_keep_others_from_their_time(
+def test_functions_may_be_async_and_may_block_without_holding_up_others(
     redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(now: float) -> str:
-        raise RuntimeError("broken")
+    """One that never returns is told; the others tick on."""
+    release = threading.Event()
 
-    simulation = simulate({"bad": Every(1, broken), "good": Every(1, echo)})
+    async def slow(now: float) -> str:
+        await asyncio.sleep(0.01)
+        return "async"
+
+    def late(now: float) -> Any:
+        return slow(now)
+
+    def stuck(now: float) -> str:
+        release.wait(60)
+        return "stuck"
+
+    entries = {"a": slow, "b": late, "stuck": stuck, "good": echo}
+    simulation = simulate({name: Every(1, push) for name, push in entries.items()})
+    try:
+        simulation.run(40)
+    finally:
+        release.set()
+    counts = Counter(item for item in redis.client.lrange(KEY, 0, -1))
+    assert counts[b"async"] == 80
+    assert len(counts) == 41
+    assert caplog.text.count("the function of 'stuck' has run for 30 s") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(1), asyncio.CancelledError()])
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_an_entry_that_raises_does_not_keep_others_from_their_time(
+    error: BaseException,
+    kind: str,
+    redis: Server,
+    simulate: Callable[..., Simulation],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nor does it end beat; and what it left out is not told as missed."""
+
+    def broken(now: float) -> str:
+        if now < 1_800_000_004:
+            raise error
+        return "works"
+
+    async def broken_too(now: float) -> str:
+        return broken(now)
+
+    bad = Every(1, broken if kind == "plain" else broken_too)
+    simulation = simulate({"bad": bad, "good": Every(1, echo)})
+    redis.client.hset(f"{{{KEY}}}:ticks", "bad", "1800000000000")
     simulation.run(5)
-    assert len(pushed(redis)) == 5
-    assert "schedule entry 'bad' failed" in caplog.text
+    assert redis.client.llen(KEY) == 5 + 2
+    assert caplog.text.count("schedule entry 'bad' failed") == 3
+    assert "missed" not in caplog.text
 
 
 @pytest.mark.parametrize("nothing", [None, 5, "\ud800"])
@@ -349,8 +405,97 @@ def test_the_latest_slot_is_one_that_counting_forward_finds_too(expression: str,
         assert entry.latest(now) == max(slot for slot in slots if slot <= now)
 
 
-def test_what_cannot_be_a_schedule_is_refused_when_it_is_written() -> None:
-    with pytest.raises(ValueError, match=r"0\.001 seconds or more"):
-        Every(0, "x")
-    with pytest.raises(CronSimError):
-        Cron("every day", "UTC", "x")
+WRONG = {
+    "zone": (Cron("0 3 * * *", "Mars/Base", "x"), "time zone 'Mars/Base' is not known"),
+    "folder": (Cron("0 3 * * *", "Europe", "x"), "time zone 'Europe' is not known"),
+    "words": (Cron("every day", "UTC", "x"), "'every day' is no cron expression"),
+    "never": (Cron("0 0 30 2 *", "UTC", "x"), "'0 0 30 2 *' is no cron expression"),
+    "no text": (Cron(5, "UTC", "x"), "5 is no cron expression"),  # type: ignore[arg-type]
+    "zero": (Every(0, "x"), "use seconds from 0.001"),
+    "nan": (Every(float("nan"), "x"), "use seconds from 0.001"),
+    "minute": (Every("1m", "x"), "use seconds from 0.001"),  # type: ignore[arg-type]
+    "nothing": (Every(1, None), "None is no str"),  # type: ignore[arg-type]
+    "surrogate": (Every(1, "\udc80"), "is no str that UTF-8 can hold"),
+    "empty-handed": (Every(1, lambda: "x"), "must take one argument"),  # type: ignore[misc,arg-type]
+    "string": ("0 3 * * *", "is no Every"),
+    "": (Every(1, "x"), "its name is no printable text"),
+}
+
+
+def test_all_that_is_wrong_with_a_schedule_is_told_by_name() -> None:
+    faults = check({name: entry for name, (entry, _) in WRONG.items()})
+    assert len(faults) == len(WRONG)
+    for fault, (name, (_, words)) in zip(faults, WRONG.items(), strict=True):
+        assert fault.startswith(f"{name!r}: ")
+        assert words in fault
+    assert check([]) == ["SCHEDULE is no dict of names and entries"]
+
+
+def test_what_is_right_is_not_complained_of() -> None:
+    async def push(now: float) -> bytes:
+        return b""
+
+    pushes = ["x", b"x", bytearray(b"x"), push, echo, lambda now, more=1: "x", str, time.ctime]
+    every = {f"every {i}": Every(0.001, push) for i, push in enumerate(pushes)}  # type: ignore[arg-type]
+    cron = {each: Cron(each, "Europe/Berlin", "x") for each in ("0 0 29 2 *", "0 12 * * MON#5")}
+    assert check(every | cron) == []
+
+
+def test_beat_with_a_wrong_schedule_ends_with_2_and_names_every_fault(
+    redis: Server, popen: Popen
+) -> None:
+    wrong = """{"a": beat.Every(0, "x"), "b": beat.Cron("0 0 30 2 *", "UTC", "x")}"""
+    entry = """{"x": beat.Every(0.1, lambda now: f"{now:.3f}")}"""
+    program = popen([sys.executable, "-c", BEAT.replace(entry, wrong), redis.url])
+    out, _ = program.communicate(timeout=30)
+    assert program.returncode == 2
+    assert "wrong schedule: 'a': " in out
+    assert "wrong schedule: 'b': " in out
+    assert "Traceback" not in out
+
+
+# Redis's clock, and its moods
+
+
+@pytest.mark.parametrize("already", [True, False])
+def test_redis_clock_may_jump_forward(
+    already: bool, redis: Server, simulate: Callable[..., Simulation]
+) -> None:
+    """Or ours may stand still, while the machine sleeps. A slot that passes so is pushed soon."""
+    simulation = simulate({"hourly": Every(3600, echo)}, 1_800_000_000 - 1800)
+    if already:
+        redis.client.hset(f"{{{KEY}}}:ticks", "hourly", (1_800_000_000 - 3600) * 1000)
+    simulation.run(60)
+    simulation.ahead = 1790
+    simulation.run(31)
+    assert pushed(redis) == [1_800_000_000]
+
+
+def test_a_refused_push_is_told_once_until_one_is_taken(
+    redis: Server, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """Also while Redis answers everything else: here it is a replica; then it is out of memory."""
+    program = start()
+    eventually(lambda: pushed(redis))
+    redis.client.replicaof("127.0.0.1", "1")
+    eventually(lambda: refusals(redis, "READONLY") > 5)
+    redis.client.replicaof("NO", "ONE")
+    pushes_again(redis)
+    redis.client.config_set("maxmemory", "1")
+    eventually(lambda: refusals(redis, "OOM") > 5)
+    redis.client.config_set("maxmemory", "0")
+    pushes_again(redis)
+    program.terminate()
+    out, _ = program.communicate()
+    assert re.findall("Redis (?:refuses|back)", out) == ["Redis refuses", "Redis back"] * 2
+
+
+def refusals(redis: Server, kind: str) -> int:
+    """How often Redis has said so."""
+    stats: Any = redis.client.info("errorstats")
+    return int(stats.get(f"errorstat_{kind}", {"count": 0})["count"])
+
+
+def pushes_again(redis: Server) -> None:
+    before = len(pushed(redis))
+    eventually(lambda: len(pushed(redis)) > before)

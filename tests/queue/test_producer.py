@@ -36,7 +36,7 @@ def frozen(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def listed(redis: Server) -> list[bytes]:
     """What was pushed, oldest first."""
     items: Any = redis.client.lrange("TESTING", 0, -1)
-    return items[::-1]
+    return list(reversed(items))
 
 
 def test_what_is_pushed_is_on_the_list_byte_for_byte(redis: Server) -> None:
