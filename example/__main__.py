@@ -14,7 +14,7 @@ from collections.abc import Callable
 from . import start_app, start_beat, start_redis, start_worker
 from .console import take_no_arguments
 from .runtime import log
-from .runtime.process import STOP
+from .runtime.lifeline import STOP
 from .runtime.store import NOT_NEEDED
 from .settings import Settings, SettingsError
 

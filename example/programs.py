@@ -4,14 +4,14 @@ Every `start_…` has a console script (`example-app` and so on), and is what al
 They take no arguments, read the environment, and end the process with an exit status:
 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 where app cannot start to serve, 4 where redis
 is not needed.
+
+Imported are only what all need: a redis that waits, and the health check, shall be light.
 """
 
-import asyncio
-import math
 import sys
 from collections.abc import Awaitable, Callable
 
-from .runtime import log, process
+from .runtime import log
 from .settings import Settings, SettingsError
 
 
@@ -31,7 +31,7 @@ def start_worker() -> None:
 
 
 def start_redis() -> None:
-    """Become a Redis server for REDIS_URL; exit 4 when that is elsewhere or already served."""
+    """Become a Redis server for REDIS_URL, once nobody else is; exit 4 when that is elsewhere."""
     from .runtime import store
 
     settings = _settings()
@@ -40,6 +40,8 @@ def start_redis() -> None:
 
 def start_scaler() -> None:
     """Keep as many workers as REDIS_KEY's length asks for; started by supervisord only."""
+    import math
+
     from .supervision import scaler
 
     # Its stdout belongs to supervisord: everything else that is said goes to stderr.
@@ -58,6 +60,8 @@ def start_scaler() -> None:
 
 
 def _waiting(settings: Settings) -> Callable[[], int | None]:
+    import asyncio
+
     from .runtime import link
 
     url, key = settings.redis_url, settings.redis_key
@@ -100,7 +104,7 @@ async def worker() -> None:
 
 async def _app(settings: Settings) -> None:
     from .api import app
-    from .runtime import health, server
+    from .runtime import health, process, server
 
     redis = health.Redis(settings.redis_url, settings.redis_key)
     async with process.Process("app") as this:
@@ -108,7 +112,7 @@ async def _app(settings: Settings) -> None:
 
 
 async def _beat(settings: Settings) -> None:
-    from .runtime import beat
+    from .runtime import beat, process
     from .schedule import SCHEDULE
 
     async with process.Process("beat") as this:
@@ -116,7 +120,7 @@ async def _beat(settings: Settings) -> None:
 
 
 async def _worker(settings: Settings) -> None:
-    from .runtime import worker
+    from .runtime import process, worker
     from .tasks import work
 
     async with process.Process("worker") as this:
@@ -130,6 +134,8 @@ async def _worker(settings: Settings) -> None:
 
 
 def _start(program: Callable[[Settings], Awaitable[None]]) -> None:
+    from .runtime import process
+
     settings = _settings()
     process.run(lambda: program(settings))
 

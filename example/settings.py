@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from redis.asyncio import ConnectionPool
-
 from .runtime import queue
 
 
@@ -41,11 +39,15 @@ def _redis_url(text: str) -> str:
     # A fragment is a password with a bare # in it.
     if not right or url.fragment:
         raise ValueError
-    _try_options(url.query)
+    if url.query:
+        _try_options(url.query)
     return text
 
 
 def _try_options(query: str) -> None:
+    # Only here: it is most of what a program that waits would have in memory.
+    from redis.asyncio import ConnectionPool
+
     try:
         ConnectionPool.from_url(f"redis://localhost?{query}").make_connection()  # type: ignore[no-untyped-call]
     except TypeError as error:

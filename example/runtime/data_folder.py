@@ -1,0 +1,70 @@
+"""The folder with the embedded Redis's data: whether it can be written, and by one at a time."""
+
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+EMPTY_BYTES = 200
+"""Roughly what a server writes that was never given anything."""
+
+
+class NoPlaceError(Exception):
+    """The folder cannot be used; the message says why."""
+
+
+class DataFolder:
+    """REDIS_DIR, which a server keeps locked for as long as it lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the folder if need be, and try whether all that is in it can be written.
+
+        Raises:
+            NoPlaceError: it cannot.
+        """
+        path = self.path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for each in (path, path / "lock", *path.glob("appendonly*"), *self._data()):
+                path = each
+                if path.is_dir():
+                    tempfile.TemporaryFile(dir=path).close()
+                else:
+                    path.open("ab").close()
+        except OSError as error:
+            raise NoPlaceError(
+                f"wrong setting: REDIS_DIR: cannot write {str(path)!r}: {error.strerror}"
+            ) from error
+
+    def lock(self, address: str) -> str | None:
+        """Have the folder for a server at `address` until this process ends, also after an exec.
+
+        Returns None, or the address of the server that has it.
+        """
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 1000).decode(errors="replace")
+            os.close(lock)
+            return holder or "an address of its own"
+        os.ftruncate(lock, 0)
+        os.write(lock, address.encode())
+        os.set_inheritable(lock, True)
+        return None
+
+    def is_idle(self) -> bool:
+        """Whether there may be items in the folder while no server has it."""
+        try:
+            with open(self.path / "lock", "rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            sizes = [(each.suffix, each.stat().st_size) for each in self._data()]
+        except OSError:
+            return False
+        return any(size > (EMPTY_BYTES if suffix == ".rdb" else 0) for suffix, size in sizes)
+
+    def _data(self) -> list[Path]:
+        return [*self.path.glob("appendonlydir/*.rdb"), *self.path.glob("appendonlydir/*.aof")]
