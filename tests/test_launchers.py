@@ -84,7 +84,7 @@ class TestParent:
 
     def test_a_killed_parent_leaves_no_orphan(self, parent: Launcher) -> None:
         children = self.children(parent)
-        assert len(children) == 3
+        assert len(children) == 4
         parent.processes[0].kill()
         parent.eventually(lambda: not [pid for pid in children if lives(pid)], within=2)
 

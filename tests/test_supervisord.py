@@ -137,10 +137,20 @@ def test_the_embedded_redis_may_be_stopped(launch: Launch, redis: Server) -> Non
 
 
 def test_a_served_redis_is_used(layout: Layout) -> None:
-    """The program redis has nothing to do: it ends, once, and counts as ready."""
-    layout.eventually(lambda: layout.status("redis") == "EXITED")
-    assert layout.said("redis", "already served")
-    assert layout.ctl("ready", "redis").returncode == 0
+    """The program redis waits, which counts as ready, and says for what."""
+    layout.eventually(lambda: layout.said("redis", "is served already"))
+    assert layout.status("redis") == "RUNNING"
+    layout.eventually(lambda: layout.ctl("ready", "redis").returncode == 0)
+    assert f"waits: {layout.redis.url} is served already" in layout.ctl("ready", "redis").stdout
+
+
+def test_a_redis_that_ends_is_taken_over(layout: Layout) -> None:
+    """Such as that of another project on this machine, which had served for both."""
+    layout.redis.kill()
+    layout.eventually(lambda: layout.said("worker", "Redis back"), within=25)
+    pushes = layout.stdout().count("WORKING: OK: ")
+    layout.eventually(lambda: layout.stdout().count("WORKING: OK: ") > pushes)
+    assert "serving" in layout.ctl("ready", "redis").stdout
     assert layout.stdout().count("spawned: 'redis'") == 1
 
 
