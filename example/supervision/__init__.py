@@ -17,6 +17,7 @@ from . import (
     addresses,  # noqa: F401 teaches supervisord IPv6, before it reads the programs
     config_error,
     crash_loop,
+    descendants,
     exit_status,
     logs,
     notify,
@@ -40,6 +41,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "config_error": (config_error.install, per_program(status), "off"),
     "crash_loop": (crash_loop.install, per_program(crash_loop.Limit.read), "off"),
     "orphans": (orphans.install, is_on, "on"),
+    "descendants": (descendants.install, per_program(is_on), "off"),
     "sockets": (sockets.install, is_on, "on"),
     "notify": (notify.install, is_on, "on"),
     "watchdog": (watchdog.install, per_program(watchdog.deadline), "off"),

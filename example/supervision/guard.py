@@ -7,6 +7,7 @@ themselves: they hand their functions to a `Plugin`, which guards each of them.
 
 import functools
 import os
+import secrets
 import sys
 import time
 import traceback
@@ -88,6 +89,8 @@ class Plugin:
         self.supervisord = supervisord
         self.options = supervisord.options
         self.exit_status = 0
+        self.run = secrets.token_hex(8)
+        """A name for the time until supervisord exits or reloads."""
         self.interfaces = 0
         """How many HTTP servers have been given their interface."""
         self.methods: dict[str, Function] = {}

@@ -1,7 +1,7 @@
 """No program outlives supervisord, also when that is killed by -9 (Linux).
 
 The kernel kills supervisord's own children; a shell that waits outside, at the other end of a
-pipe, kills what these have started, by process group.
+pipe, kills what these have started: by process group, and by the mark of the part `descendants`.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+from .descendants import VARIABLE
 from .guard import Plugin
 
 PR_SET_PDEATHSIG = 1
@@ -18,6 +19,10 @@ WATCH = """
 trap '' HUP INT QUIT TERM
 while read -r groups; do last=$groups; done
 for group in $last; do kill -s KILL -- "-$group"; done
+for file in $(grep -lzs "^$1" /proc/[0-9]*/environ); do
+    file=${file%/environ}
+    kill -s KILL "${file#/proc/}"
+done
 """
 
 
@@ -49,7 +54,7 @@ def _kill_children(plugin: Plugin) -> None:
 
 def _kill_their_children(plugin: Plugin) -> None:
     watch: Any = subprocess.Popen(
-        ["/bin/sh", "-c", WATCH],
+        ["/bin/sh", "-c", WATCH, "watch", f"{VARIABLE}={plugin.run}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ command = /bin/sh -c 'exit 1'
 startsecs = 0
 autorestart = false
 """
-ALL_ON = "config_error = 2\ncrash_loop = 10/120/5\nwatchdog = 30\nstop = 9\n"
+ALL_ON = "config_error = 2\ndescendants = on\ncrash_loop = 10/120/5\nwatchdog = 30\nstop = 9\n"
 MODULES = sorted({install.__module__.rpartition(".")[2] for install, _, _ in PARTS.values()})
 
 
