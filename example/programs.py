@@ -10,9 +10,13 @@ Imported are only what all need: a redis that waits, and the health check, shall
 
 import sys
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from .runtime import log
 from .settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .supervision.scaler import Load
 
 
 def start_app() -> None:
@@ -39,7 +43,7 @@ def start_redis() -> None:
 
 
 def start_scaler() -> None:
-    """Keep as many workers as REDIS_KEY's length asks for; started by supervisord only."""
+    """Keep as many workers as what there is to do asks for; started by supervisord only."""
     import math
 
     from .supervision import scaler
@@ -51,36 +55,35 @@ def start_scaler() -> None:
         print("wrong setting: SCALE_MAX: is less than SCALE_MIN", file=sys.stderr)
         sys.exit(2)
     patience = math.ceil(settings.scale_down_seconds / scaler.TICK_SECONDS)
-    scaler.run(
-        scaler.Policy(settings.scale_min, settings.scale_max, settings.scale_backlog, patience),
-        settings.scale_program,
-        _waiting(settings),
-        answers,
+    policy = scaler.Policy(
+        settings.scale_min,
+        settings.scale_max,
+        settings.scale_backlog,
+        settings.scale_seconds,
+        patience,
     )
+    scaler.run(policy, settings.scale_program, _measure(settings), answers)
 
 
-def _waiting(settings: Settings) -> Callable[[], int | None]:
+def _measure(settings: Settings) -> "Callable[[], Load | None]":
     import asyncio
+    import time
 
-    from .runtime import link
+    from .runtime import backlog, link
+    from .supervision.scaler import Load
 
-    url, key = settings.redis_url, settings.redis_key
-    redis = link.Link(url)
+    redis = link.Link(settings.redis_url)
 
-    async def ask() -> int:
-        async with link.connect(await link.locate(url, key), timeout=2) as client:
-            return await client.llen(key)
-
-    def waiting() -> int | None:
+    def measure() -> Load | None:
         try:
-            count = asyncio.run(ask())
+            load = asyncio.run(backlog.count(settings.redis_url, settings.redis_key))
         except link.ERRORS as error:
             redis.failed(error)
             return None
         redis.worked()
-        return count
+        return Load(time.monotonic(), *load)
 
-    return waiting
+    return measure
 
 
 def health() -> None:

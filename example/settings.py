@@ -125,7 +125,12 @@ class Settings:
     scale_min: int = _setting(1, _number(int, 1, 256), "a whole number from 1 to 256")
     scale_max: int = _setting(4, _number(int, 1, 256), "a whole number from 1 to 256")
     scale_backlog: int = _setting(
-        100, _number(int, 1, 1_000_000_000), "how many items may wait for each worker, 1 or more"
+        100,
+        _number(int, 1, 1_000_000_000),
+        "how many items there may be for each worker",
+    )
+    scale_seconds: float = _setting(
+        60.0, _number(float, 0.001, 1e6), "seconds of work that may wait for each worker"
     )
     scale_down_seconds: float = _setting(
         30.0, _number(float, 0.0, 3600.0), "seconds from 0 to 3600, fractions allowed"
