@@ -122,6 +122,8 @@ class Column:
     title: str
     make: Callable[[Path, Server], Launcher]
     restart: Callable[[Launcher, str], None]
+    deploy: Callable[[Launcher, str], None]
+    """New code is there, and may fail: what a person types to have it run."""
 
 
 def _article(folder: Path, redis: Server) -> Launcher:
@@ -162,15 +164,23 @@ def _start_all_again(launcher: Launcher, program: str) -> None:
     Launcher.start(launcher)
 
 
-def _supervisorctl(launcher: Launcher, program: str) -> None:
+def _supervisorctl(launcher: Launcher, program: str, check: bool = True) -> None:
     layout = cast(Layout, launcher)
     group = {"app": "app:*", "worker": "worker:*"}.get(program, program)
-    layout.ctl("restart", group, check=True)
+    layout.ctl("restart", group, check=check)
+
+
+def _restart_at_any_rate(launcher: Launcher, program: str) -> None:
+    _supervisorctl(launcher, program, check=False)
+
+
+def _roll(launcher: Launcher, program: str) -> None:
+    cast(Layout, launcher).ctl("roll", program)
 
 
 COLUMNS = [
-    Column("article", "the article's main.py", _article, _start_all_again),
-    Column("parent", "python -m example", _parent, _start_all_again),
-    Column("stock", "supervisord, stock", _stock, _supervisorctl),
-    Column("ours", "our supervisord.conf", Layout, _supervisorctl),
+    Column("article", "the article's main.py", _article, _start_all_again, _start_all_again),
+    Column("parent", "python -m example", _parent, _start_all_again, _start_all_again),
+    Column("stock", "supervisord, stock", _stock, _supervisorctl, _restart_at_any_rate),
+    Column("ours", "our supervisord.conf", Layout, _supervisorctl, _roll),
 ]

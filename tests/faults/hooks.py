@@ -5,7 +5,10 @@ the files by which a test asks for misbehaviour.
 """
 
 import asyncio
+import multiprocessing
 import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -66,5 +69,18 @@ async def work(item: str) -> None:
     block_if_told("worker")
     if item.startswith("poison"):
         os._exit(1)
+    if "child" in item:
+        subprocess.Popen(["sleep", str(FOREVER)])  # noqa: ASYNC220 it is not waited for
+    if "pool" in item:
+        end_a_forked_child()
     await asyncio.sleep(1.0 if "slow" in item else 30.0 if "endless" in item else 0.05)
     note("worked", item)
+
+
+def end_a_forked_child() -> None:
+    """As multiprocessing's pools do with theirs: fork, and send TERM."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(FOREVER,))
+    child.start()
+    assert child.pid
+    os.kill(child.pid, signal.SIGTERM)
+    child.join()

@@ -89,6 +89,7 @@ class Scene:
         }
         self.load = Load(self.launcher.port, self.redis.port)
         self.stdout: int | None = None
+        self.reader: int | None = None
         self.cleanup = contextlib.ExitStack()
         self.began = self.struck = self.healed = self.finished = 0.0
         self.status: int | None = None

@@ -1,5 +1,6 @@
 """The faults: what strikes, and what is promised of our own supervisord.conf then."""
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from ..launchers import Launcher
 from .columns import Column
@@ -165,9 +167,52 @@ def _fill_redis(scene: Scene) -> None:
     scene.heals()
 
 
-def _signal_parent(*numbers: int) -> Action:
+def _take_a_right(scene: Scene) -> None:
+    """Redis refuses one command that the queue's scripts need; any other passes."""
+    client: Any = scene.redis.client
+    client.execute_command("ACL", "SETUSER", "default", "-hset")
+    scene.wait(3.0)
+    client.execute_command("ACL", "SETUSER", "default", "+hset")
+    scene.heals()
+
+
+def _push_pool(scene: Scene) -> None:
+    scene.in_hand("slow")
+    scene.strikes()
+    scene.in_hand("pool")
+
+
+def _half_requests(scene: Scene) -> None:
+    """Clients that never finish what they ask, more than app has descriptors for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
+    scene.cleanup.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    for pid in scene.launcher.living():
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    address = ("127.0.0.1", scene.launcher.port)
+    for _ in range(2500):
+        client = scene.cleanup.enter_context(socket.socket())
+        client.setblocking(False)
+        client.connect_ex(address)
+        with contextlib.suppress(BlockingIOError):
+            client.send(b"GET / HTTP/1.1\r\nHost: half")
+
+
+def _deploy_broken(scene: Scene) -> None:
+    """A version of the worker that cannot start is deployed, and five seconds later a sound one."""
+    scene.in_hand("slow")
+    scene.ask("crash-worker")
+    scene.strikes()
+    scene.column.deploy(scene.launcher, "worker")
+    scene.wait(5.0)
+    (scene.folder / "crash-worker").unlink()
+    scene.column.deploy(scene.launcher, "worker")
+    scene.heals()
+
+
+def _signal_parent(*numbers: int, kind: str = "slow") -> Action:
     def strike(scene: Scene) -> None:
-        scene.in_hand("slow")
+        scene.in_hand(kind)
         scene.strikes()
         for number in numbers:
             scene.signal_parent(number)
@@ -202,11 +247,19 @@ def _start_again(scene: Scene) -> None:
 
 
 def _pipe_for_stdout(scene: Scene) -> None:
-    reader, writer = os.pipe()
-    scene.cleanup.callback(os.close, reader)
+    scene.reader, writer = os.pipe()
+    scene.cleanup.callback(_close, scene.reader)
     scene.cleanup.callback(os.close, writer)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
     scene.stdout = writer
+
+
+def _close_reader(scene: Scene) -> None:
+    """As `supervisord | head` does: whoever writes is told that nobody reads."""
+    scene.in_hand("slow")
+    assert scene.reader is not None
+    os.close(scene.reader)
+    scene.kill_worker()
 
 
 def _stop_reading(scene: Scene) -> None:
@@ -220,6 +273,11 @@ def _stop_reading_and_end(scene: Scene) -> None:
     _fill_pipe(scene)
     scene.strikes()
     scene.signal_parent(signal.SIGTERM)
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _fill_pipe(scene: Scene) -> None:
@@ -366,6 +424,17 @@ FAULTS = [
         patience=STUCK,
     ),
     Fault(
+        "a task's own child process gets TERM",
+        _push_pool,
+        Promise(),
+    ),
+    Fault(
+        "a broken worker is deployed, and a sound one 5 s later",
+        _deploy_broken,
+        Promise(seconds=MOMENT, **REDONE),
+        patience=30,
+    ),
+    Fault(
         "bad configuration",
         _nothing,
         Promise(status=70),
@@ -396,9 +465,17 @@ FAULTS = [
     Fault("Redis killed, back after 3 s", _kill_redis, Promise(missed=9, **REDONE), patience=20),
     Fault("Redis paused for 6 s", _pause_redis, Promise(missed=12), patience=20),
     Fault("Redis out of memory for 3 s", _fill_redis, Promise(missed=9), patience=20),
+    Fault("Redis refuses a command for 3 s", _take_a_right, Promise(missed=9), patience=20),
     Fault("parent: TERM", _signal_parent(signal.SIGTERM), Promise(status=0), ends=True, brief=True),
     Fault("parent: INT", _signal_parent(signal.SIGINT), Promise(status=0), ends=True),
     Fault("parent: Ctrl-C at a terminal", _ctrl_c, Promise(status=0), ends=True),
+    Fault(
+        "parent: TERM, a task's child runs",
+        _signal_parent(signal.SIGTERM, kind="slow child"),
+        Promise(status=0),
+        ends=True,
+        brief=True,
+    ),
     Fault(
         "parent: TERM twice, item in hand",
         _term_twice,
@@ -441,7 +518,15 @@ FAULTS = [
         patience=20,
         ends=True,
     ),
+    Fault(
+        "log reader gone, worker: kill -9",
+        _close_reader,
+        Promise(**REDONE, seconds=MOMENT),
+        prepare=_pipe_for_stdout,
+        brief=True,
+    ),
     Fault("log disk full for 4 s", _fill_disk, Promise(), prepare=_small_disk),
+    Fault("app: 2,500 half requests stay", _half_requests, Promise(failed=99), patience=40),
     # libuv may close a connection that it has no descriptor for.
     Fault("app: no descriptors for 4 s", _use_up_descriptors_of_app, Promise(failed=99)),
     Fault(
