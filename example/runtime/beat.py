@@ -9,12 +9,11 @@ import contextlib
 import inspect
 import itertools
 import logging
-import math
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .link import ERRORS, Lane, Link
@@ -27,7 +26,8 @@ from .schedule import check, encoded
 
 logger = logging.getLogger(__name__)
 
-SLOW = 30.0  # seconds after which a function is told to hold up its own entry
+MAKE_SECONDS = 60.0  # that a function may take to make its item
+HUNG = 8  # calls that do not end, after which an entry's function is called no more
 LOOK = 30.0  # seconds after which Redis's clock is looked at again: it, or ours, may have jumped
 STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
 _COUNTED = 10_000  # missed slots, at most
@@ -86,7 +86,7 @@ class _Hand:
     slot: int = 0
     item: bytes | None = None  # what its function has made for the slot
     making: asyncio.Task[None] | None = None
-    slow_at: float = 0.0  # when to tell that its function has not ended
+    threads: list[threading.Thread] = field(default_factory=list)  # in which its function runs
     skipped: int = 0  # since the queue is full
     failed: int = 0  # since the last push: slots for which its function made nothing
 
@@ -120,7 +120,6 @@ class Beat:
 
         Raises one of ERRORS while Redis does not do its part.
         """
-        self._tell_slow()
         hand = self._first()
         if not hand:
             return LOOK
@@ -159,7 +158,6 @@ class Beat:
     async def _push(self, hand: _Hand) -> None:
         push = hand.entry.push
         if callable(push) and hand.item is None:
-            hand.slow_at = self._clock() + SLOW
             hand.making = asyncio.create_task(self._make(hand, push))
             return
         item = encoded(push) if hand.item is None else hand.item
@@ -184,8 +182,10 @@ class Beat:
         """Have the entry's function make its item, beside whatever else is due."""
         at = hand.slot / 1000
         try:
-            made = push(at) if inspect.iscoroutinefunction(push) else await _in_thread(push, at)
-            hand.item = encoded(await made if inspect.isawaitable(made) else made)
+            async with asyncio.timeout(MAKE_SECONDS):
+                plain = not inspect.iscoroutinefunction(push)
+                made = await _in_thread(push, at, hand.threads) if plain else push(at)
+                hand.item = encoded(await made if inspect.isawaitable(made) else made)
         except BaseException:  # an exit would end all of beat
             if hand.making and hand.making.cancelling():
                 raise
@@ -204,12 +204,6 @@ class Beat:
             logger.warning("%d ticks of %r were missed", missed, hand.name)
         hand.failed = 0
 
-    def _tell_slow(self) -> None:
-        for hand in self.hands:
-            if hand.making and hand.slow_at <= self._clock():
-                hand.slow_at = math.inf
-                logger.warning("the function of %r has run for %.0f s: no ticks", hand.name, SLOW)
-
     async def _tick(self, hand: _Hand, slot: int, item: bytes) -> tuple[bytes, int, int]:
         """Ask Redis for a TICK; with the slot 0, for its clock and the last slot only."""
         following = hand.entry.after(slot) if slot else 0
@@ -221,8 +215,13 @@ class Beat:
         return outcome, last, now
 
 
-async def _in_thread(function: Callable[[float], Any], argument: float) -> Any:
-    """As asyncio.to_thread, in a thread that holds up no exit."""
+async def _in_thread(
+    function: Callable[[float], Any], argument: float, threads: list[threading.Thread]
+) -> Any:
+    """As asyncio.to_thread, in a thread that holds up no exit, and is one of `threads`."""
+    threads[:] = [thread for thread in threads if thread.is_alive()]
+    if len(threads) >= HUNG:
+        raise RuntimeError(f"{HUNG} calls of its function have not ended")
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
@@ -239,7 +238,8 @@ async def _in_thread(function: Callable[[float], Any], argument: float) -> Any:
         with contextlib.suppress(RuntimeError):  # the loop may be closed by now
             loop.call_soon_threadsafe(tell, result, error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threads.append(threading.Thread(target=run, daemon=True))
+    threads[-1].start()
     result, error = await ended
     if error is not None:
         raise error

@@ -86,7 +86,9 @@ import dataclasses
 import hooks
 hooks.started("beat")
 _push = SCHEDULE["ok"].push
-SCHEDULE["ok"] = dataclasses.replace(SCHEDULE["ok"], push=lambda now: hooks.tick(_push(now)))
+async def push(now: float) -> str:  # a plain function would block a thread only
+    return hooks.tick(_push(now))
+SCHEDULE["ok"] = dataclasses.replace(SCHEDULE["ok"], push=push)
 """,
     "tasks.py": """
 import hooks
