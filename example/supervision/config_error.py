@@ -1,4 +1,7 @@
-"""A program that says, by its exit status, that its configuration is wrong is not tried again."""
+"""A program that says, by its exit status, that its configuration is wrong is not tried again.
+
+Unless it was ready once: then it can work, and is to as soon as somebody has mended what is wrong.
+"""
 
 import os
 from typing import Any
@@ -26,6 +29,7 @@ def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
                 and status is not None
                 and os.waitstatus_to_exitcode(last.status) == status
                 and _died_early(process)
+                and not plugin.was_ready(process)
                 and not _is_expected(process, status)
             ):
                 plugin.give_up(process, f"Exit status {status}: its configuration is wrong")

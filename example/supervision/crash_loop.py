@@ -2,13 +2,15 @@
 
 Deaths within startsecs are the file's own business: its startretries says how often they are
 tried again. After all others stock supervisord restarts at once and for ever; these are counted
-here, as in systemd's StartLimitIntervalSec and StartLimitBurst.
+here, as in systemd's StartLimitIntervalSec and StartLimitBurst. What was ready once is never given
+up: whatever kills it, a bad item or a bad release, it is to be back when that has gone.
 """
 
 import time
 from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
+from supervisor.events import ProcessStateBackoffEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
 from .guard import Plugin
@@ -46,6 +48,32 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
             recent.popleft()
         return len(recent)
 
+    def put_off(process: Any, limit: Limit) -> None:
+        """Have it wait for its next start; or give it up, if nothing says that it can work."""
+        died = count(process, limit)
+        why = f"Died {limit.deaths} times within {limit.seconds:g} s"
+        lasting = died >= limit.deaths
+        if lasting and not plugin.was_ready(process):
+            plugin.give_up(process, why)
+            return
+        delay = min(died - 1, limit.longest_delay)
+        due[plugin.key(process)] = time.monotonic() + delay
+        if process.state == ProcessStates.EXITED and delay > 0:
+            process.change_state(ProcessStates.BACKOFF)
+        process.backoff = 0
+        if lasting:
+            process.spawnerr = f"{why}; tried again every {limit.longest_delay:g} s"
+        if died == limit.deaths:
+            plugin.options.logger.critical(f"{process.config.name}: {process.spawnerr}")
+
+    def on_backoff(event: Any) -> None:
+        """It died early, or could not even be started: the file's startretries decide, but only
+        of what was never ready."""
+        limit = limits.of(event.process)
+        died_early = event.from_state == ProcessStates.STARTING
+        if limit and died_early and plugin.was_ready(event.process):
+            put_off(event.process, limit)
+
     def after_reap(_: object) -> None:
         if plugin.options.mood < SupervisorStates.RUNNING:
             return
@@ -55,17 +83,10 @@ def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
             # reap() calls itself: a death is seen more than once before the restart.
             if limit and _is_about_to_restart(process) and judged.get(key) != process.laststop:
                 judged[key] = process.laststop
-                died = count(process, limit)
-                delay = min(died - 1, limit.longest_delay)
-                if died >= limit.deaths:
-                    why = f"Died {limit.deaths} times within {limit.seconds:g} s"
-                    plugin.give_up(process, why)
-                elif delay > 0:
-                    process.change_state(ProcessStates.BACKOFF)
-                    process.backoff = 0
-                    due[key] = time.monotonic() + delay
+                put_off(process, limit)
             _hold_back(process, key, due)
 
+    plugin.subscribe(ProcessStateBackoffEvent, on_backoff)
     # Deaths are seen in reap(); the restart comes with the transition after it.
     plugin.after(plugin.supervisord, "reap", after_reap)
 

@@ -1,7 +1,8 @@
 """A critical program that is FATAL stops everything, and supervisord's exit status tells it.
 
-As long as another process of its group lives, the program does: a new version that does not start
-must not stop the old one.
+It is for what cannot start. As long as another process of its group lives, or once one was ready,
+the rest goes on: a new version that does not start, or one that dies of its work, takes nothing
+healthy with it.
 """
 
 from typing import Any
@@ -22,15 +23,15 @@ def install(plugin: Plugin, critical: Names) -> None:
         # A stop by hand also ends a program that is in BACKOFF as FATAL: no failure.
         if plugin.options.mood != SupervisorStates.RUNNING or event.process not in critical:
             return
-        left = [each for each in event.process.group.processes.values() if each.state in ALIVE]
-        if left:
-            plugin.options.logger.critical(
-                f"{event.process.config.name} is FATAL; {len(left)} of its group go on"
-            )
+        name, log = event.process.config.name, plugin.options.logger.critical
+        siblings = event.process.group.processes.values()
+        if left := [each for each in siblings if each.state in ALIVE]:
+            log(f"{name} is FATAL; {len(left)} of its group go on")
             return
-        plugin.options.logger.critical(
-            f"{event.process.config.name} is FATAL: stopping all, exit status {STATUS}"
-        )
+        if any(map(plugin.was_ready, siblings)):
+            log(f"{name} is FATAL; it was ready before, and the rest goes on")
+            return
+        log(f"{name} is FATAL: stopping all, exit status {STATUS}")
         plugin.options.mood = SupervisorStates.SHUTDOWN
         plugin.exit_status = STATUS
 

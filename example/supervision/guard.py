@@ -44,6 +44,8 @@ class Note:
     stopping: bool = False
 
 
+STEADY_SECONDS = 10.0
+"""Who has run so long could start, even if it says nothing of itself."""
 REPEAT_SECONDS = 60
 """A fault in what runs every turn is told once in this time, not every turn."""
 
@@ -99,6 +101,10 @@ class Plugin:
         """What processes have said of themselves, by full name."""
         self.blame: dict[str, str] = {}
         """Why a process that is about to be killed is, by full name."""
+        self.exits: dict[str, Exit] = {}
+        """How each process ended last, by full name."""
+        self._proven: set[str] = set()
+        self.after(self.options, "waitpid", self._note_exit)
         self._closers: list[Function] = []
         original = self.options.close_logger
 
@@ -178,20 +184,24 @@ class Plugin:
         """A process's full name, as supervisorctl takes it: `worker:worker_00`, or `beat`."""
         return str(make_namespec(process.group.config.name, process.config.name))
 
-    @functools.cached_property
-    def exits(self) -> dict[str, Exit]:
-        """How each process ended last, by full name."""
-        exits: dict[str, Exit] = {}
+    def _note_exit(self, waited: tuple[int, int]) -> None:
+        pid, status = waited
+        process = self.options.pidhistory.get(pid)
+        if process is None:
+            return
+        key, now = self.key(process), time.time()
+        why = "stopped" if process.killing else self.blame.pop(key, "")
+        self.exits[key] = Exit(pid, status, now, why)
+        note = self.note(process)
+        if (note and note.ready_at) or now - process.laststart >= STEADY_SECONDS:
+            self._proven.add(key)
 
-        def after_waitpid(result: tuple[int, int]) -> None:
-            pid, status = result
-            if process := self.options.pidhistory.get(pid):
-                key = self.key(process)
-                why = "stopped" if process.killing else self.blame.pop(key, "")
-                exits[key] = Exit(pid, status, time.time(), why)
+    def was_ready(self, process: Any) -> bool:
+        """Whether a process that has ended was ready, then or before: it can work, once mended.
 
-        self.after(self.options, "waitpid", after_waitpid)
-        return exits
+        Of a program that says nothing of itself: whether it has run for STEADY_SECONDS.
+        """
+        return self.key(process) in self._proven
 
     def note(self, process: Any) -> Note | None:
         """What the process that runs now has said, or None when it has said nothing."""

@@ -47,6 +47,8 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
                 found["ready_seconds"] = now - note.ready_at
             if note.heard_at is not None:
                 found["silent_seconds"] = now - note.heard_at
+        elif process.spawnerr:
+            found["status"] = process.spawnerr
         if last := exits.get(key):
             found["last_exit"] = decode_wait_status(last.status)[1]
             found["last_exit_at"] = last.at

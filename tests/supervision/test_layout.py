@@ -80,6 +80,17 @@ def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) ->
     assert redis.client.keys("{TESTING}:hand:*") == []
 
 
+BAD_ITEMS = """
+import os, signal
+plain = work
+
+async def work(item: str) -> None:
+    if item.startswith("bad"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    await plain(item)
+"""
+
+
 def test_ready_tells_of_all(layout: Layout) -> None:
     """Every program of ours has said so, with a status line, and feeds its watchdog."""
     assert layout.ctl("ready", "--wait", "10").returncode == 0
@@ -124,6 +135,39 @@ def test_poison_does_not_end_it_all(layout: Layout) -> None:
         layout.eventually(
             lambda pid=pid: int(layout.ctl("pid", "worker:worker_00").stdout) not in (0, pid)  # type: ignore[misc]
         )
+    layout.push(b"afterwards")
+    layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
+
+
+def test_neither_bad_items_nor_a_bad_release_end_what_is_healthy(
+    launch: Launch, redis: Server
+) -> None:
+    """Six items that kill their worker, then a tasks.py that cannot be imported: the worker is slow
+    or away, and back when they have gone; the site is up all the time."""
+    layout = launch(Layout, redis)
+    code = layout.folder / "code"
+    shutil.copytree(ROOT / "example", code / "example")
+    layout.override(
+        "code",
+        f'[program:worker]\nenvironment = PYTHONPATH="{code}"\n'
+        "[rpcinterface:supervision]\ncrash_loop = 10/120/0.1\n",
+    )
+    tasks = code / "example" / "tasks.py"
+    good = tasks.read_text()
+    tasks.write_text(good + BAD_ITEMS)
+    layout.start()
+    layout.ready()
+    for n in range(6):
+        layout.push(f"bad {n}".encode())
+    layout.eventually(lambda: redis.client.xlen("{TESTING}:dead") == 6, within=60)
+    assert "Died 10 times within 120 s" in layout.stdout()
+    layout.eventually(lambda: layout.ctl("ready").returncode == 0)
+
+    tasks.write_text(good + "import nope\n")
+    layout.ctl("restart", "worker:*")
+    layout.eventually(lambda: "tried again" in layout.ctl("ready", "worker").stdout)
+    assert layout.answers()
+    tasks.write_text(good)
     layout.push(b"afterwards")
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 

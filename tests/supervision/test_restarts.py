@@ -3,11 +3,17 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
+import pytest
+
+from ..launchers import SCRIPTS
 from .foreign import Foreign
+from .test_notify import program
 
 Make = Callable[..., Foreign]
 
@@ -93,6 +99,57 @@ def test_exitcodes_say_what_is_expected(foreign: Make) -> None:
     here.eventually(lambda: here.table() == {"told": "EXITED", "ended": "FATAL", "wrong": "FATAL"})
     assert [len(spawned(here, name)) for name in ("told", "ended", "wrong")] == [1, 3, 1]
     assert here.ctl("ready", "told").returncode == 0
+
+
+def mortal(folder: Path) -> str:
+    """A program that says that it is ready, and dies; while there is a file `broken`, it only
+    dies, with the status that the file holds."""
+    code = """
+        if os.path.exists("broken"):
+            sys.exit(int(open("broken").read()))
+        say("READY=1")
+        sys.exit(1)
+    """
+    more = f"autorestart = true\nstartsecs = 0\nstartretries = 0\ndirectory = {folder}"
+    return program(folder, "mortal", code, more)
+
+
+@pytest.mark.parametrize("startsecs", [0, 1])
+@pytest.mark.parametrize("status", [1, 2])
+def test_what_was_ready_once_is_never_given_up(
+    foreign: Make, folder: Path, startsecs: int, status: int
+) -> None:
+    """However it dies from then on: it is told of, tried ever later, and nothing else ends."""
+    program = mortal(folder).replace("startsecs = 0", f"startsecs = {startsecs}")
+    here = foreign(program, "critical = all\ncrash_loop = 3/60/0.1\nconfig_error = 2").start()
+    here.eventually(lambda: "ready: mortal" in here.log())
+    (folder / "broken").write_text(str(status))
+    why = "Died 3 times within 60 s; tried again every 0.1 s"
+    here.eventually(lambda: f"mortal: {why}" in here.log())
+    here.eventually(lambda: why in here.ctl("ready").stdout)
+    tried = len(spawned(here, "mortal"))
+    here.eventually(lambda: len(spawned(here, "mortal")) > tried + 5)
+    (folder / "broken").unlink()
+    said = here.log().count("ready: mortal")
+    here.eventually(lambda: here.log().count("ready: mortal") > said)
+    assert here.log().count(f"CRIT mortal: {why}") == 1
+
+
+def test_nor_is_what_was_ready_and_cannot_even_be_started(foreign: Make, folder: Path) -> None:
+    """As while its venv is made anew."""
+    python = folder / "python"
+    python.symlink_to(sys.executable)
+    here = foreign(
+        mortal(folder).replace(f"{SCRIPTS}/python", str(python)),
+        "critical = all\ncrash_loop = 3/60/0.1",
+    ).start()
+    here.eventually(lambda: "ready: mortal" in here.log())
+    python.unlink()
+    here.eventually(lambda: "can't find command" in here.log())
+    here.eventually(lambda: here.log().count("spawnerr: can't find") > 5)
+    python.symlink_to(sys.executable)
+    said = here.log().count("ready: mortal")
+    here.eventually(lambda: here.log().count("ready: mortal") > said)
 
 
 def test_off_is_stock(foreign: Make) -> None:
