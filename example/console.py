@@ -1,14 +1,81 @@
-"""The console scripts: each starts its program, and for --help tells what that is.
-
-Arguments are looked at here only: whoever calls `start_app()` may have some of their own.
-"""
+"""From a function to a program: how it is started, and its console script."""
 
 import argparse
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import programs
-from .settings import Settings
+from .runtime import log
+from .settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from .runtime.process import Process
+
+
+class Program(NamedTuple):
+    """What launchers need to know of a program."""
+
+    start: Callable[[], None]
+    """Runs it as the only thing that its process does."""
+    run: Callable[[], Awaitable[None]] | None
+    """Runs it in the caller's event loop until TERM, as `asyncio.run(example.beat())` does."""
+    is_part: bool
+    """Whether `python -m example` starts it with the others."""
+
+
+PROGRAMS: dict[str, Program] = {}
+"""All functions of programs.py, by name."""
+
+
+def program(main: Callable[["Process", Settings], Awaitable[None]]) -> None:
+    """A decorator: the coroutine function main(process, settings) becomes a program.
+
+    It is to call `process.ready(…)` once it works, and to return when `process.stopping` is set.
+    """
+    name = main.__name__
+
+    async def inside(settings: Settings) -> None:
+        from .runtime.process import Process
+
+        async with Process(name) as process:
+            await main(process, settings)
+
+    async def run() -> None:
+        await inside(Settings.load())
+
+    def start() -> None:
+        from .runtime import process
+
+        settings = load_settings()
+        process.run(lambda: inside(settings))
+
+    start.__doc__ = run.__doc__ = main.__doc__
+    # By these names multiprocessing finds it in a process that was not forked.
+    start.__module__, start.__qualname__ = __package__, f"start_{name}"
+    PROGRAMS[name] = Program(start, run, is_part=True)
+
+
+def command(is_part: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """A decorator for a function main() that does without an event loop of ours."""
+
+    def register(main: Callable[[], None]) -> Callable[[], None]:
+        PROGRAMS[main.__name__] = Program(main, None, is_part)
+        return main
+
+    return register
+
+
+def load_settings() -> Settings:
+    """The settings, with the log set up by them. Exits with 2 for wrong ones, which it tells."""
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    log.configure(settings.log_level, settings.log_format)
+    return settings
 
 
 def take_no_arguments(about: str | None, name: str | None = None) -> None:
@@ -21,17 +88,18 @@ def take_no_arguments(about: str | None, name: str | None = None) -> None:
     ).parse_args()
 
 
-def _script(start: Callable[[], None]) -> Callable[[], None]:
+def __getattr__(name: str) -> Callable[[], None]:
+    """The console script of the program `name`.
+
+    It looks at arguments; whoever calls `start_app()` may have some of their own.
+    """
+    importlib.import_module(".programs", __package__)
+    if name not in PROGRAMS:
+        raise AttributeError(f"there is no function {name!r} in {__package__}/programs.py")
+    start = PROGRAMS[name].start
+
     def script() -> None:
         take_no_arguments(start.__doc__)
         start()
 
     return script
-
-
-app = _script(programs.start_app)
-beat = _script(programs.start_beat)
-worker = _script(programs.start_worker)
-redis = _script(programs.start_redis)
-scaler = _script(programs.start_scaler)
-health = _script(programs.health)

@@ -71,7 +71,7 @@ class Watch:
             return Hindrance(f"nobody serves {self.where} any more; taken over after {wait}")
         claim = _claim(f"{self.host}:{self.port}")
         if claim is None:
-            return Hindrance(f"another process is about to serve {self.where}")
+            return Hindrance(f"another process is about to serve {self.where}, or about to end")
         if holder := self.folder.lock(self.where):
             claim.close()
             return Hindrance(f"a server at {holder} has the data in {self.folder.path}")

@@ -1,0 +1,95 @@
+"""The programs as children of one multiprocessing parent, for a terminal."""
+
+import logging
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from .lifeline import STOP
+from .store import NOT_NEEDED
+
+logger = logging.getLogger(__name__)
+
+SIGNALS = {*STOP, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
+
+
+class Parent:
+    """One process for each program, from start to end.
+
+    TERM, HUP or INT stops all of them, `last` when the others have ended. When one ends by itself,
+    the rest are stopped too; only `last` may, with NOT_NEEDED.
+    """
+
+    def __init__(self, programs: Mapping[str, Callable[[], None]], last: str) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self.last = last
+        self.alive = [
+            multiprocessing.Process(target=_child, args=(start,), name=name)
+            for name, start in programs.items()
+        ]
+        self.stopping = False
+        self.told: set[str] = set()
+        self.status = 0
+        for child in self.alive:
+            child.start()
+            logger.info("%s started with pid %s", child.name, child.pid)
+
+    def live(self, kill_after: float) -> int:
+        """Wait until all children have ended; `kill_after` seconds of stopping, kill the rest.
+
+        Returns the exit status: 0, or 1 if one of them ended by itself or had to be killed.
+        """
+        while self.alive:
+            number = signal.sigwait(SIGNALS)
+            if number == signal.SIGALRM:
+                self._kill()
+            elif number != signal.SIGCHLD:
+                # Whoever was told before hears it again: a second one means "at once".
+                self.told.clear()
+                self.stopping = True
+            self._bury()
+            if self.stopping:
+                self._tell(kill_after)
+        return self.status
+
+    def _tell(self, kill_after: float) -> None:
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:
+            signal.setitimer(signal.ITIMER_REAL, kill_after)
+        first = [child for child in self.alive if child.name != self.last]
+        for child in first or self.alive:
+            if child.name not in self.told:
+                self.told.add(child.name)
+                child.terminate()
+
+    def _kill(self) -> None:
+        for child in self.alive:
+            logger.error("%s does not stop: killed", child.name)
+            child.kill()
+            child.join()
+        self.alive.clear()
+        self.status = 1
+
+    def _bury(self) -> None:
+        for child in [child for child in self.alive if not child.is_alive()]:
+            self.alive.remove(child)
+            if not self._may_end(child):
+                logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
+                self.status = 1
+                self.stopping = True
+
+    def _may_end(self, child: multiprocessing.Process) -> bool:
+        last = child.name == self.last
+        if child.exitcode == NOT_NEEDED:
+            return last
+        # Until it listens to signals, a server ends by them.
+        ends = {0, -signal.SIGTERM} if last else {0}
+        return self.stopping and child.exitcode in ends
+
+
+def _child(start: Callable[[], None]) -> None:
+    # Out of the terminal's group: its Ctrl-C is for the parent, who passes it on once.
+    os.setpgid(0, 0)
+    # A stop may come before the program listens to signals: it waits until Process unblocks it.
+    signal.pthread_sigmask(signal.SIG_SETMASK, STOP)
+    start()
