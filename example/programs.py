@@ -104,13 +104,3 @@ def _measure(settings: Settings) -> "Callable[[], Load | None]":
         return Load(time.monotonic(), *load)
 
     return measure
-
-
-@command()
-def health() -> None:
-    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0."""
-    from .runtime import probe
-
-    faults = list(probe.faults(load_settings().port))
-    print("\n".join(faults) or "healthy")
-    sys.exit(1 if faults else 0)

@@ -1,12 +1,13 @@
 """Health: what app answers, and what `example-health` says of the whole."""
 
+import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -15,8 +16,10 @@ import pytest
 from .launchers import SCRIPTS
 from .layout import Layout
 from .server import Server
+from .waiting import eventually
 
 Launch = Callable[..., Any]
+Popen = Callable[..., subprocess.Popen[str]]
 
 
 def health(layout: Layout) -> subprocess.CompletedProcess[str]:
@@ -145,18 +148,16 @@ def test_another_server_in_its_place_is_told(launch: Launch, redis: Server) -> N
 def test_a_worker_that_hangs_is_told(launch: Launch, redis: Server) -> None:
     """Where the watchdog is too patient to replace it, its silence is told."""
     layout = launch(Layout, redis)
-    layout.override("patient", "[rpcinterface:supervision]\nwatchdog = 10 worker=3000\n")
+    layout.override(
+        "patient", "[rpcinterface:supervision]\nwatchdog = 10 worker=3000\nhealth = 11\n"
+    )
     layout.start()
     layout.ready()
-    impatient = f"from example.runtime import probe; print(*probe.faults({layout.port}, 11))"
-
-    def told() -> str:
-        command = [sys.executable, "-c", impatient]
-        return subprocess.run(command, cwd=layout.folder, capture_output=True, text=True).stdout
-
-    assert told() == "\n"
+    assert health(layout).stdout == "healthy\n"
     layout.signal("worker", "STOP")
-    layout.eventually(lambda: "worker:worker_00 has been silent for" in told(), within=20)
+    layout.eventually(
+        lambda: "worker:worker_00 has been silent for" in health(layout).stdout, within=20
+    )
     layout.signal("worker", "CONT")
 
 
@@ -164,4 +165,55 @@ def test_without_the_plugins_word_it_says_so(launch: Launch, redis: Server) -> N
     layout = launch(Layout, redis)
     layout.override("stock", "[rpcinterface:supervision]\nready = off\n")
     layout.start()
-    assert "is the part `ready` off?" in health(layout).stdout
+    assert "is the part `ready` or `health` off?" in health(layout).stdout
+
+
+def test_an_app_that_starts_is_not_wrong(launch: Launch, redis: Server) -> None:
+    """Also where that takes long: RUNNING, and not ready, it answers nobody yet."""
+    layout = launch(Layout, redis)
+    layout.override("slow", "[fcgi-program:app]\ncommand = sleep 1000\n")
+    layout.start()
+    layout.eventually(lambda: layout.status("app") == "RUNNING")
+    assert health(layout).stdout == "healthy\n"
+
+
+def test_a_program_that_keeps_dying_is_told(launch: Launch, redis: Server) -> None:
+    """Whatever state it is in at that moment: here it is RUNNING, each time."""
+    layout = launch(Layout, redis)
+    crash = "[program:beat]\ncommand = sh -c 'sleep 0.3; exit 1'\nstartsecs = 0\n"
+    layout.override("crash", f"{crash}[rpcinterface:supervision]\ncrash_loop = off\n")
+    layout.start()
+    layout.eventually(lambda: "beat keeps dying: 3 times" in health(layout).stdout)
+
+
+def test_an_application_without_probes_lives(launch: Launch, redis: Server) -> None:
+    """Its 404 is an answer."""
+    layout = launch(Layout, redis)
+    layout.override("bare", "[fcgi-program:app]\ncommand = uvicorn --fd 0 bare:app\n")
+    layout.override("unheard", "[rpcinterface:supervision]\nready = worker\n")
+    (layout.folder / "bare.py").write_text(
+        "from starlette.applications import Starlette\n\napp = Starlette()\n"
+    )
+    layout.start()
+    layout.eventually(lambda: status(layout, "/livez") == 404)
+    assert health(layout).stdout == "healthy\n"
+
+
+def test_one_program_without_supervisord_is_judged_by_its_sign_of_life(
+    folder: Path, popen: Popen, redis: Server
+) -> None:
+    """As in a container whose command is example-worker."""
+    alive = folder / "alive"
+    environ = {"HEALTH_FILE": str(alive), "REDIS_URL": redis.url}
+    popen([SCRIPTS / "example-worker"], environ)
+    eventually(alive.exists)
+
+    def told() -> str:
+        done = subprocess.run(
+            [SCRIPTS / "example-health"], env=environ, cwd=folder, capture_output=True, text=True
+        )
+        return done.stdout
+
+    assert told() == "healthy\n"
+    os.utime(alive, (0, 0))
+    assert "the program has been silent for" in told()

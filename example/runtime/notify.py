@@ -1,12 +1,17 @@
 """The sender's side of sd_notify: tell the service manager how this process does.
 
-Protocol: sd_notify(3). Messages go to the datagram socket that NOTIFY_SOCKET names; without
-that variable all of this does nothing.
+Protocol: sd_notify(3). Messages go to the datagram socket that NOTIFY_SOCKET names. Without a
+manager, HEALTH_FILE may name a file: each sign of life touches it, for a health check to see.
+Without either all of this does nothing.
 """
 
 import contextlib
 import os
 import socket
+from pathlib import Path
+
+HEALTH_SECONDS = 30.0
+"""HEALTH_FILE is touched at least this often, and in fact three times as often."""
 
 
 def notify(message: str) -> None:
@@ -16,6 +21,9 @@ def notify(message: str) -> None:
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
+        if "WATCHDOG=1" in message and (file := os.environ.get("HEALTH_FILE")):
+            with contextlib.suppress(OSError):
+                Path(file).touch()
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
@@ -26,6 +34,8 @@ def notify(message: str) -> None:
 
 def watchdog_seconds() -> float | None:
     """How often the manager wants a WATCHDOG=1 at the least, or None if it does not watch us."""
+    if not os.environ.get("NOTIFY_SOCKET") and os.environ.get("HEALTH_FILE"):
+        return HEALTH_SECONDS
     pid = os.environ.get("WATCHDOG_PID")
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if (

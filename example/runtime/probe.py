@@ -1,78 +1,161 @@
 """example-health: the health of everything that this machine's supervisord runs.
 
-For a container's HEALTHCHECK, or a monitor. It asks supervisord on its control socket, and app
-by HTTP; Redis has no part in it, so that its absence restarts nothing.
+For a container's HEALTHCHECK, or a monitor: asked every few seconds, it must cost little. So it
+imports little, and speaks XML-RPC and HTTP by hand. It asks supervisord on its control socket, and
+app by HTTP; Redis has no part in it, so that its absence restarts nothing.
 """
 
-import http.client
+import binascii
+import configparser
+import os
+import re
 import socket
+import sys
+import time
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlsplit
-from xmlrpc.client import Fault, ProtocolError
 
-from supervisor.options import ClientOptions
-
-APP_SECONDS = 2.0
-SUPERVISORD_SECONDS = 2.0
-"""For each step of its answer: its loop takes up to a second for a turn."""
+SECONDS = 2.0
+"""For each question: supervisord's loop takes up to a second for a turn."""
 SILENT_SECONDS = 60.0
-"""Twice the watchdog's patience: it has had its chance to replace what hangs."""
+"""A program without supervisord that has not touched HEALTH_FILE for so long hangs."""
+QUESTION = "<methodCall><methodName>supervision.health</methodName></methodCall>"
+NAMES = ("supervisord.conf", "etc/supervisord.conf")
+"""Of the configuration: beside our script's folder, then here, and then for all of the machine."""
 
 
-def faults(port: int, silent_seconds: float = SILENT_SECONDS) -> Iterator[str]:
+def main() -> None:
+    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0."""
+    if len(sys.argv) > 1:
+        import argparse
+
+        read = "Reads supervisord.conf as supervisorctl does, or HEALTH_FILE; see docs/image.md."
+        argparse.ArgumentParser(description=main.__doc__, epilog=read).parse_args()
+    wrong = list(faults())
+    print("\n".join(wrong) or "healthy")
+    sys.exit(1 if wrong else 0)
+
+
+def faults() -> Iterator[str]:
     """A line for each thing that is wrong; none when all is well.
 
-    The programs are those in the supervisord.conf that supervisorctl would find. Each must run,
-    and those that beat for the watchdog must still do so; where app runs, it must answer /livez on
-    the socket that supervisord holds for it, else on `port`. What was stopped by hand, or is
-    starting, is not wrong.
+    The programs are those in the supervisord.conf that supervisorctl would find. What was stopped
+    by hand, or is starting, is not wrong. Where app is ready it must answer /livez on the socket
+    that supervisord holds for it. In a container that runs one program without supervisord, that
+    program must have touched HEALTH_FILE.
     """
+    alone = os.environ.get("HEALTH_FILE", "")
+    if os.path.exists(alone):
+        silent = time.time() - os.stat(alone).st_mtime
+        if silent > SILENT_SECONDS:
+            yield f"the program has been silent for {silent:.0f} s"
+        return
     try:
-        rows = _rows()
-    except Fault as error:
-        yield f"supervisord does not tell: {error.faultString}; is the part `ready` off?"
+        told = _ask_supervisord()
+    except (OSError, ValueError) as error:
+        yield f"supervisord does not answer: {error}"
         return
-    except (OSError, http.client.HTTPException, ProtocolError) as error:
-        yield f"supervisord does not answer: {str(error).strip()}"
-        return
-    for row in rows:
-        ended = row["state"] == "EXITED" and not row["ready"]
-        if ended or row["state"] in ("BACKOFF", "FATAL", "UNKNOWN"):
-            yield f"{row['name']} is {row['state']}, last exit: {row.get('last_exit', 'unknown')}"
-        elif row.get("silent_seconds", 0.0) > silent_seconds:
-            yield f"{row['name']} has been silent for {row['silent_seconds']:.0f} s"
-    apps = [row for row in rows if row["group"] == "app" and row["state"] == "RUNNING"]
-    for where in {row.get("socket", f"tcp://127.0.0.1:{port}") for row in apps}:
-        if not _app_lives(where):
+    if told is None:
+        yield "supervisord does not tell; is the part `ready` or `health` off?"
+    for line in (told or "").splitlines():
+        kind, _, rest = line.partition(" ")
+        group, _, where = rest.partition(" ")
+        if kind == "wrong":
+            yield rest
+        elif group == "app" and not _lives(where):
             yield f"app does not answer /livez at {where}"
 
 
-def _rows() -> list[dict[str, Any]]:
-    options = ClientOptions()
-    options.realize([])
-    before = socket.getdefaulttimeout()
-    # supervisor's client takes no other.
-    socket.setdefaulttimeout(SUPERVISORD_SECONDS)
-    try:
-        rows: list[dict[str, Any]] = options.getServerProxy().supervision.ready()
-    finally:
-        socket.setdefaulttimeout(before)
-    return rows
+def _ask_supervisord() -> str | None:
+    """What the plugin's `health` says; None where it has no such method."""
+    url, login = _control()
+    headers = f"Authorization: Basic {login}\r\nContent-Type: text/xml\r\n"
+    request = f"POST /RPC2 HTTP/1.0\r\n{headers}Content-Length: {len(QUESTION)}\r\n\r\n{QUESTION}"
+    status, answer = _http(url, request)
+    if status != 200:
+        raise ValueError(answer.partition("\r\n")[0])
+    if "<fault>" in answer:
+        return None
+    found = re.search("<params>.*<string>(.*)</string>", answer, re.DOTALL)
+    if not found:
+        raise ValueError("what it says is no answer")
+    return found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _app_lives(where: str) -> bool:
-    url = urlsplit(where)
-    unix = url.scheme == "unix"
-    connection = http.client.HTTPConnection("127.0.0.1")
-    # supervisord listens on these two kinds only.
-    connection.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-    connection.sock.settimeout(APP_SECONDS)
+def _control() -> tuple[str, str]:
+    """The URL of supervisord's control socket, and the login for it, as supervisorctl finds them.
+
+    Raises ValueError if there is no configuration that tells.
+    """
+    beside = os.path.dirname(sys.argv[0])
+    places = [f"{beside}/../{name}" for name in reversed(NAMES)] + [*NAMES]
+    places += ["/etc/supervisord.conf", "/etc/supervisor/supervisord.conf"]
+    path = next((os.path.abspath(each) for each in places if os.path.exists(each)), "")
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
     try:
-        connection.sock.connect(url.path if unix else (url.hostname, url.port))
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        parser.read(path)
+        section = parser["supervisorctl"]
+        values = {"here": os.path.dirname(path)}
+        values |= {f"ENV_{name}": value for name, value in os.environ.items()}
+        url, name, password = (
+            section.get(key, default) % values
+            for key, default in (
+                ("serverurl", "http://localhost:9001"),
+                ("username", ""),
+                ("password", ""),
+            )
+        )
+    except (configparser.Error, KeyError):
+        where = path or " or ".join(places)
+        raise ValueError(f"no [supervisorctl] that says where it is in {where}") from None
+    return url, binascii.b2a_base64(f"{name}:{password}".encode(), newline=False).decode()
+
+
+def _lives(where: str) -> bool:
+    """Whether an application is there: one without /livez says 404, and lives."""
+    try:
+        return _http(where, "GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")[0] < 500
+    except (OSError, ValueError):
         return False
-    finally:
-        connection.close()
+
+
+def _http(url: str, request: str) -> tuple[int, str]:
+    """The status and all of the answer, from unix://PATH or SCHEME://HOST:PORT.
+
+    Raises OSError if there is none in SECONDS, ValueError if it is no HTTP.
+    """
+    with _connection(url) as connection:
+        connection.sendall(request.encode())
+        answer = _read(connection).decode(errors="replace")
+    head = answer.partition("\r\n")[0]
+    found = re.match(r"HTTP/1\.\d (\d{3})\b", head)
+    if not found:
+        raise ValueError(head.strip() or "nothing came")
+    return int(found[1]), answer
+
+
+def _read(connection: socket.socket) -> bytes:
+    """All that comes; of what is no HTTP the beginning, since it may never end."""
+    answer = b""
+    while chunk := connection.recv(65536):
+        answer += chunk
+        if not answer.startswith(b"HTTP/"[: len(answer)]):
+            break
+    return answer
+
+
+def _connection(url: str) -> socket.socket:
+    scheme, _, where = url.partition("://")
+    if scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(SECONDS)
+        try:
+            connection.connect(where)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    host, _, port = where.rstrip("/").rpartition(":")
+    host = host.strip("[]")
+    # All addresses of this machine: the loopback of either kind is among them.
+    loopback = {"::": "localhost", "0.0.0.0": "127.0.0.1"}  # noqa: S104
+    return socket.create_connection((loopback.get(host, host), int(port)), SECONDS)

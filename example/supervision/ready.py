@@ -49,6 +49,8 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
                 found["silent_seconds"] = now - note.heard_at
         elif process.spawnerr:
             found["status"] = process.spawnerr
+        if _is_starting(plugin, process) and not found["ready"]:
+            found["starting_seconds"] = max(0.0, time.time() - process.laststart)
         if last := exits.get(key):
             found["last_exit"] = decode_wait_status(last.status)[1]
             found["last_exit_at"] = last.at
@@ -80,6 +82,12 @@ def _is_ready(plugin: Plugin, process: Any, must_say_so: Names) -> bool:
         up = state in (ProcessStates.STARTING, ProcessStates.RUNNING)
         return bool(up and note and note.ready_at is not None and not note.stopping)
     return bool(state == ProcessStates.RUNNING)
+
+
+def _is_starting(plugin: Plugin, process: Any) -> bool:
+    note = plugin.note(process)
+    up = process.state in (ProcessStates.STARTING, ProcessStates.RUNNING)
+    return up and not (note and note.stopping)
 
 
 def _resources(pid: int) -> dict[str, float]:

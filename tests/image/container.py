@@ -16,11 +16,18 @@ T = TypeVar("T")
 HARDENED = [
     "--read-only",
     "--tmpfs=/srv/var",
+    "--tmpfs=/data",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
 ]
 # The runtime's own limits may be above what it is allowed to set, where it is itself contained.
 LIMITS = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"]
+
+
+@functools.cache
+def hardened() -> list[str]:
+    """The hardest flags. Docker's --read-only gives no /tmp; podman's does, unless told."""
+    return HARDENED + ["--read-only-tmpfs=false"] * (tool() == "podman")
 
 
 @functools.cache

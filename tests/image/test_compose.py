@@ -1,5 +1,6 @@
 """compose.yaml, brought up for real."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from ..server import free_port
 from ..waiting import eventually
-from .conftest import BECOME_SERVER
+from .conftest import STORE
 from .container import LIMITS, run, tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,7 +23,7 @@ services:
   redis:
     image: {image}
     ulimits: {limits}
-    command: ["python", "-c", "{become_server}"]
+    command: {store}
   web: {{ulimits: {limits}}}
   beat: {{ulimits: {limits}}}
   worker: {{ulimits: {limits}}}
@@ -34,9 +35,7 @@ class Compose:
         pairs = [each.removeprefix("--ulimit=").split("=") for each in LIMITS]
         limits = {name: int(value.partition(":")[0]) for name, value in pairs}
         override = folder / "override.yaml"
-        override.write_text(
-            OVERRIDE.format(image=image, become_server=BECOME_SERVER, limits=limits)
-        )
+        override.write_text(OVERRIDE.format(image=image, store=json.dumps(STORE), limits=limits))
         self.project = folder.name
         self.port = free_port()
         command = {

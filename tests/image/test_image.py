@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .container import HARDENED, Container, run
+from .container import Container, hardened, run
 
 Start = Callable[..., Container]
 
@@ -25,11 +25,40 @@ def test_it_works_alone(start: Start) -> None:
     assert container.get("/readyz") == "ok"
 
 
+TEMPORARY = """
+import logging, tempfile
+
+async def work(item: str) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        logging.info("WORKING: in %s", file.name)
+"""
+
+
+@pytest.fixture(scope="session")
+def tasks_file(image: str) -> str:
+    """Where the image has tasks.py."""
+    where = ("python", "-c", "import example.tasks; print(example.tasks.__file__)")
+    container = Container(image, command=where)
+    try:
+        container.exit_status()
+        return container.logs().strip()
+    finally:
+        container.remove()
+
+
 @pytest.mark.parametrize("user", ["10001:10001", "54321:12345", "77:0"])
-def test_it_works_hardened_as_any_user(start: Start, user: str) -> None:
-    """Read-only root, no capability, no new privileges, a numeric user that nobody has heard of."""
-    container = start(*HARDENED, f"--user={user}")
-    container.works()
+def test_it_works_hardened_as_any_user(
+    start: Start, tmp_path: Path, tasks_file: str, user: str
+) -> None:
+    """Read-only root, no /tmp, no capability, no new privileges, a user nobody has heard of.
+
+    Tasks have a place for temporary files all the same.
+    """
+    (tmp_path / "tasks.py").write_text(TEMPORARY)
+    tasks = f"--volume={tmp_path}/tasks.py:{tasks_file}:ro"
+    container = start(*hardened(), f"--user={user}", tasks)
+    container.eventually(container.answers)
+    container.eventually(lambda: "WORKING: in /srv/var/tmp" in container.logs())
     assert container.healthy()
     assert container.exec("id", "-u").stdout.strip() == user.split(":")[0]
     assert container.exec("touch", "/srv/new", check=False).returncode != 0
@@ -43,7 +72,10 @@ def test_its_own_user_is_numeric_and_not_root(image: str) -> None:
 
 def test_its_labels_say_what_it_is(image: str) -> None:
     labels = run("inspect", "--format={{json .Config.Labels}}", image).stdout
-    for name in ("title", "description", "licenses", "version", "revision"):
+    for name in (
+        *("title", "description", "licenses", "version", "revision", "created", "source"),
+        *("base.name", "base.digest"),
+    ):
         assert f"org.opencontainers.image.{name}" in labels
 
 
@@ -134,10 +166,77 @@ def test_a_wrong_setting_ends_the_container_and_is_told(start: Start) -> None:
     assert "wrong setting: LOG_LEVEL" in container.logs()
 
 
-def test_a_wrong_number_of_processes_is_told(start: Start) -> None:
-    container = start(WORKER_PROCESSES="many")
+@pytest.mark.parametrize(
+    "setting",
+    ["APP_PROCESSES=many", "BEAT=2", "PORT=99999", "WORKER_PROCESSES=-1", "WORKER_PROCESSES="],
+)
+def test_a_wrong_variable_of_the_image_is_named(start: Start, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    container = start(f"--env={setting}")
     assert container.exit_status() == 2
-    assert "many" in container.logs()
+    assert f"wrong setting: {name}: '{value}' is not" in container.logs()
+
+
+def test_no_place_to_write_is_told(start: Start) -> None:
+    container = start("--read-only", BEAT="no")
+    assert container.exit_status() == 2
+    assert "wrong setting: /srv/var" in container.logs()
+    assert "wrong setting: BEAT" in container.logs()
+
+
+def test_a_stop_at_once_is_heard(start: Start) -> None:
+    """However slow it starts: nothing has to be killed."""
+    container = start("--cpu-quota=20000")
+    assert container.stop() in (0, 143)
+
+
+DROP_IN = """
+[fcgi-program:app]
+numprocs = 1
+[program:worker]
+numprocs = 3
+"""
+
+
+def test_drop_ins_win_over_the_images_own(start: Start, tmp_path: Path) -> None:
+    """A folder of them is mounted; what they leave alone is as ever."""
+    (tmp_path / "app.conf").write_text(DROP_IN)
+    tmp_path.chmod(0o755)
+    container = start(f"--volume={tmp_path}:/srv/supervisord.d:ro", BEAT="0")
+    container.eventually(container.answers)
+    container.eventually(lambda: len(container.table()) == 5)
+    assert "beat" not in container.table()
+
+
+def test_it_listens_on_ipv6_too(start: Start) -> None:
+    container = start()
+    container.eventually(container.answers)
+    ask = "from urllib.request import urlopen; urlopen('http://[::1]:5000/livez')"
+    container.exec("python", "-c", ask)
+
+
+def test_it_runs_where_there_is_no_ipv6(start: Start) -> None:
+    container = start("--sysctl=net.ipv6.conf.all.disable_ipv6=1")
+    container.eventually(container.answers)
+    container.eventually(container.healthy)
+
+
+def test_one_program_alone_is_judged_too(start: Start, store_url: str) -> None:
+    """Without supervisord, and hears a stop at once."""
+    container = start(*hardened(), command=("example-worker",), REDIS_URL=store_url)
+    assert container.healthy()
+    container.eventually(lambda: "worker ready: " in container.logs())
+    assert container.healthy()
+    assert container.stop() == 0
+
+
+def test_no_volume_is_made_unasked(start: Start) -> None:
+    assert start(command=("true",)).inspect("Mounts") == []
+
+
+def test_it_knows_time_zones(start: Start) -> None:
+    container = start(command=("python", "-c", "import zoneinfo; zoneinfo.ZoneInfo('US/Eastern')"))
+    assert container.exit_status() == 0
 
 
 BUSY = """
@@ -150,13 +249,10 @@ async def work(item: str) -> None:
 """
 
 
-def test_stop_waits_for_what_is_in_hand(start: Start, tmp_path: Path) -> None:
+def test_stop_waits_for_what_is_in_hand(start: Start, tmp_path: Path, tasks_file: str) -> None:
     """`docker stop` in the midst of an item: it is finished, and nothing had to be killed."""
     (tmp_path / "tasks.py").write_text(BUSY)
-    tasks = start(command=("python", "-c", "import example.tasks; print(example.tasks.__file__)"))
-    tasks.exit_status()
-    place = tasks.logs().strip()
-    container = start(f"--volume={tmp_path}/tasks.py:{place}:ro")
+    container = start(f"--volume={tmp_path}/tasks.py:{tasks_file}:ro")
     container.eventually(lambda: "BEGUN: " in container.logs())
     assert container.stop() == 0
     items = [line.partition("BEGUN: ")[2] for line in container.logs().splitlines()]

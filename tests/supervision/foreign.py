@@ -75,6 +75,14 @@ class Foreign:
 
     def start(self, stdout: int | None = None, stderr: int | None = None) -> "Foreign":
         """Start, and wait until supervisorctl has an answer."""
+        self.spawn(stdout, stderr)
+        self.eventually(self.answers)
+        return self
+
+    def spawn(
+        self, stdout: int | None = None, stderr: int | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start, and wait for nothing."""
         with open(self.folder / "stdout", "ab") as out:
             self.process = subprocess.Popen(
                 self.command,
@@ -84,8 +92,7 @@ class Foreign:
                 stdout=out if stdout is None else stdout,
                 stderr=stderr or (subprocess.STDOUT if stdout is None else out),
             )
-        self.eventually(self.answers)
-        return self
+        return self.process
 
     def answers(self) -> bool:
         try:
