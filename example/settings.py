@@ -149,6 +149,7 @@ class Settings:
             try:
                 text = _read(environ, variable)
                 if text is not None:
+                    _refuse_wrapping(variable, text)
                     values[each.name] = each.metadata["parse"](text)
             except _UnreadableError as error:
                 wrong.append(str(error))
@@ -162,6 +163,19 @@ class Settings:
 
 class _UnreadableError(Exception):
     """A variable's value could not be had."""
+
+
+def _refuse_wrapping(variable: str, text: str) -> None:
+    """Some who read files of variables keep what others take away, docker's --env-file for one."""
+    if text[:1] == "\ufeff":
+        what = "a byte order mark before"
+    elif text != text.strip():
+        what = "blanks around"
+    elif len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        what = "quotes around"
+    else:
+        return
+    raise _UnreadableError(f"{variable}: has {what} its value: leave them out")
 
 
 def _read(environ: Mapping[str, str], variable: str) -> str | None:

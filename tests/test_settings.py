@@ -33,6 +33,26 @@ def test_what_is_set_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrapped", "what"),
+    [
+        ("'{}'", "quotes"),
+        ('"{}"', "quotes"),
+        (" {}", "blanks"),
+        ("{}\r", "blanks"),
+        ("\ufeff{}", "a byte order mark"),
+    ],
+)
+@pytest.mark.parametrize(("variable", "value"), [("REDIS_URL", "redis://h"), ("REDIS_KEY", "x")])
+def test_what_is_around_a_value_is_named(
+    wrapped: str, what: str, variable: str, value: str
+) -> None:
+    """Of a secret too: the value itself is not shown."""
+    (problem,) = problems(**{variable: wrapped.format(value)})
+    assert problem.startswith(f"wrong setting: {variable}: has {what} ")
+    assert "redis://h" not in problem
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("PORT", "many"),
@@ -44,7 +64,6 @@ def test_what_is_set_is_read() -> None:
         ("DRAIN_SECONDS", "nan"),
         ("DRAIN_SECONDS", "-1"),
         ("REDIS_KEY", ""),
-        ("REDIS_KEY", " x"),
         ("HOST", ""),
         ("REDIS_URL", ""),
         ("REDIS_URL", "localhost"),
