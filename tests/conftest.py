@@ -29,12 +29,13 @@ def popen(folder: Path) -> Iterator[Popen]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(
-        command: list[str | Path], env: dict[str, str] | None = None
+        command: list[str | Path], env: dict[str, str] | None = None, stdin: int | None = None
     ) -> subprocess.Popen[str]:
         started.append(
             subprocess.Popen(
                 command,
                 cwd=folder,
+                stdin=stdin,
                 env=os.environ | (env or {}),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -15,7 +15,17 @@ from .layout import ROOT
 from .server import Server
 
 MADE_HERE = shutil.ignore_patterns(
-    *(".git", ".venv", "*.log", "*.sock", "*.pid", "redis", "*_cache", "__pycache__", ".hypothesis")
+    *(
+        ".git",
+        ".venv*",
+        "*.log",
+        "*.sock",
+        "*.pid",
+        "redis",
+        "*_cache",
+        "__pycache__",
+        ".hypothesis",
+    )
 )
 fresh_only = pytest.mark.skipif(
     'name = "example"' not in (ROOT / "pyproject.toml").read_text(), reason="renamed already"
@@ -184,3 +194,11 @@ def test_a_name_that_cannot_be_imported_changes_nothing(copy: Path) -> None:
         assert done.stderr.startswith(("usage: scripts/rename NAME", "rename: ")), name
     assert rename(copy).returncode == 1
     assert contents(copy) == before
+
+
+def test_a_clone_has_the_line_ends_of_the_shell(clone: Path) -> None:
+    """Also where git is set to write those of Windows."""
+    other = clone.parent / "windows"
+    git(clone, "clone", "--quiet", "--config", "core.autocrlf=true", str(clone), str(other))
+    for name in git(other, "ls-files", "-z").split("\0")[:-1]:
+        assert b"\r\n" not in (other / name).read_bytes(), name
