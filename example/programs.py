@@ -42,23 +42,29 @@ async def app(process: "Process", settings: Settings) -> None:
 @program
 async def beat(process: "Process", settings: Settings) -> None:
     """Push what `schedule.py` says, each at its time."""
-    from .runtime import beat
-    from .schedule import SCHEDULE
+    from . import schedule
+    from .runtime import beat, lifespan
 
     url, key = settings.redis_url, settings.redis_key
-    await beat.run(process, url, key, SCHEDULE, settings.queue_limit)
+    async with lifespan.of(schedule, process):
+        await beat.run(process, url, key, schedule.SCHEDULE, settings.queue_limit)
 
 
 @program
 async def worker(process: "Process", settings: Settings) -> None:
     """Take items from the queue and do with each what `tasks.py` says."""
-    from .runtime import worker
-    from .tasks import work
+    from . import tasks
+    from .runtime import lifespan, worker
 
+    work = getattr(tasks, settings.task, None)
+    if not callable(work):
+        print(f"wrong setting: TASK: tasks.py has no function {settings.task!r}", file=sys.stderr)
+        sys.exit(2)
     limits = worker.Limits(
         settings.concurrency, settings.job_timeout, settings.max_attempts, settings.drain_seconds
     )
-    await worker.run(process, settings.redis_url, settings.redis_key, work, limits)
+    async with lifespan.of(tasks, process):
+        await worker.run(process, settings.redis_url, settings.redis_key, work, limits)
 
 
 @command()

@@ -4,6 +4,7 @@ Each entry has a name of its own, by which all beats agree which of its ticks ar
 Every(seconds, push) or Cron(expression, time zone, push), for instance
 Cron("0 3 * * MON-FRI", "Europe/Berlin", "nightly"). What to push is a str, bytes, or a function
 of the tick's time, plain or async. Each beat that runs calls it; one of them pushes.
+What it needs is opened by `lifespan()`, as in docs/tasks.md.
 """
 
 from .runtime.schedule import Every

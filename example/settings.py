@@ -65,6 +65,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _identifier(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError
+    return text
+
+
 def _list_name(text: str) -> str:
     queue.keys(_text(text))
     return text
@@ -110,6 +116,7 @@ class Settings:
         "info", _choice("debug", "info", "warning", "error"), "debug, info, warning or error"
     )
     log_format: str = _setting("text", _choice("text", "json"), "text or json")
+    task: str = _setting("work", _identifier, "the name of a function in tasks.py")
     concurrency: int = _setting(64, _number(int, 1, 10000), "a whole number from 1 to 10000")
     job_timeout: float = _setting(
         300.0, _number(float, 0.001, 1e6), "seconds from 0.001 to 1000000, fractions allowed"

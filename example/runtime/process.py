@@ -52,6 +52,8 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = asyncio.Event()
+        self.exit_at_once: int | None = None
+        """The status to exit with when the context is left, whatever threads still run."""
         self._told_to_stop = 0.0
         self._sign_of_life = "WATCHDOG=1"
 
@@ -74,6 +76,8 @@ class Process:
         forks.processes -= 1
         if error is None:
             logger.info("%s stopped", self.name)
+        if self.exit_at_once is not None:
+            exit_at_once(self.exit_at_once)
 
     def ready(self, status: str) -> None:
         """Announce that the program does its work now; `status` is one line for people."""

@@ -16,7 +16,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from .link import ERRORS, Lane, Link
-from .process import Process, exit_at_once
+from .process import Process
 from .queue import FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 
 logger = logging.getLogger(__name__)
@@ -73,8 +73,8 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     if worker.running:
         # What cannot be stopped would keep the interpreter from ending, too.
         logger.warning("worker ends with %d tasks that cannot be stopped", len(worker.running))
-        exit_at_once(int(worn_out))
-    if worn_out:
+        process.exit_at_once = int(worn_out)
+    elif worn_out:
         sys.exit(1)
 
 

@@ -1,0 +1,45 @@
+"""A copy of the package whose user's files are the test's own."""
+
+import shutil
+from pathlib import Path
+
+from .launchers import Launcher
+from .layout import ROOT
+from .server import Server
+
+
+class Mine(Launcher):
+    """Commands that find the copy: Mine(folder, redis, ["example-worker"], tasks="…")."""
+
+    def __init__(self, folder: Path, redis: Server, *commands: list[str], **files: str) -> None:
+        super().__init__(folder, redis, *commands)
+        copy_package(folder, **files)
+        self.environ["PYTHONPATH"] = str(folder)
+        self.redis = redis
+
+    def push(self, *items: str) -> None:
+        self.redis.client.lpush("TESTING", *items)
+
+    def says(self, *words: str) -> None:
+        """Wait until all of these were said, in this order."""
+        self.eventually(lambda: self.said(*words))
+
+    def said(self, *words: str) -> bool:
+        found, text = 0, self.stdout()
+        for word in words:
+            found = text.find(word, found)
+            if found < 0:
+                return False
+        return True
+
+    def ends(self) -> int:
+        """Wait until the only command ends by itself; returns its exit status."""
+        return self.processes[0].wait(20)
+
+
+def copy_package(folder: Path, **files: str) -> None:
+    """Put the package into `folder`, with the text of its modules that are named."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "example", folder / "example", ignore=ignored)
+    for name, text in files.items():
+        (folder / "example" / f"{name}.py").write_text(text)

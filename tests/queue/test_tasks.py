@@ -1,0 +1,110 @@
+"""docs/tasks.md: what stands there, as somebody's tasks.py."""
+
+import json
+import re
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..layout import ROOT, Layout
+from ..mine import Mine, copy_package
+from ..server import Server
+from ..waiting import eventually
+
+Start = Callable[..., Mine]
+PAGE = (ROOT / "docs" / "tasks.md").read_text()
+CODE = {
+    title: re.findall(r"^```python\n(.*?)^```", body, re.MULTILINE | re.DOTALL)[0]
+    for title, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    if "```python" in body
+}
+
+
+@pytest.fixture
+def start(launch: Callable[..., Any], redis: Server) -> Start:
+    """Starts a worker on the page's code: start("Work for a process", CONCURRENCY="2")."""
+
+    def begin(title: str, **environ: str) -> Mine:
+        def prepare(folder: Path, redis: Server) -> Mine:
+            return Mine(folder, redis, ["example-worker"], tasks=CODE[title])
+
+        mine: Mine = launch(prepare, redis, **environ)
+        mine.start()
+        return mine
+
+    return begin
+
+
+def test_a_lifespan(start: Start, redis: Server) -> None:
+    start("What to open before the first item").push("one", "two", "one")
+    eventually(lambda: redis.client.hgetall("counts") == {b"one": b"2", b"two": b"1"})
+
+
+def test_several_kinds_of_task(start: Start) -> None:
+    worker = start("Several kinds of task on one queue", MAX_ATTEMPTS="1")
+    worker.push(json.dumps({"kind": "mail", "to": "Ada", "text": "hello"}))
+    worker.push(json.dumps({"kind": "thumbnail", "file": "cat.png", "width": 64}))
+    worker.push(json.dumps({"kind": "thumbnail", "file": "dog.png", "width": "wide"}))
+    worker.eventually(lambda: "mail to Ada: hello" in worker.stdout())
+    worker.eventually(lambda: "cat.png is 64 wide now" in worker.stdout())
+    worker.eventually(lambda: "no such task: {'kind': 'thumbnail'" in worker.stdout())
+
+
+TASKS = """
+async def work(item: str) -> None:
+    print("works", item)
+
+async def urgent(item: str) -> None:
+    print("hurries", item)
+"""
+
+
+def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], redis: Server) -> None:
+    """The drop-in as it is shipped. Both are waited for by `ready`."""
+    layout = launch(Layout, redis)
+    copy_package(layout.folder, tasks=TASKS)
+    layout.environ["PYTHONPATH"] = str(layout.folder)
+    name = "supervisord.d/queues.conf"
+    shutil.copy(ROOT / f"{name}.example", layout.folder / name)
+    layout.start()
+    redis.client.lpush("URGENT", "one")
+    redis.client.lpush("TESTING", "two")
+    layout.eventually(lambda: layout.said("worker_urgent:worker_urgent_00", "hurries one"))
+    layout.eventually(lambda: layout.said("worker", "works two"))
+    layout.eventually(lambda: layout.ctl("ready", "worker_urgent").returncode == 0)
+
+
+HARD, EASY = "a" * 36 + "b", "aaa"
+
+
+def test_what_keeps_the_gil_in_a_process_stalls_nothing(start: Start, redis: Server) -> None:
+    """TERM in its middle: status 0, nothing is left, and the item waits for another worker."""
+    worker = start("Work for a process", DRAIN_SECONDS="0.5")
+    worker.push(HARD)
+    worker.eventually(lambda: len(worker.living()) == 2)
+    worker.push(EASY)
+    worker.says(f"{EASY} True")
+    assert worker.stop(signal.SIGTERM) == [0]
+    assert worker.living() == set()
+    assert redis.client.lrange("TESTING", 0, -1) == [HARD.encode()]
+
+
+def test_what_takes_too_long_in_a_process_is_killed(start: Start) -> None:
+    worker = start("Work for a process", JOB_TIMEOUT="1", MAX_ATTEMPTS="1")
+    worker.push(HARD)
+    worker.eventually(lambda: len(worker.living()) == 2)
+    worker.says("ran longer than JOB_TIMEOUT")
+    worker.eventually(lambda: len(worker.living()) == 1)
+
+
+def test_a_worker_that_is_killed_leaves_no_process(start: Start) -> None:
+    """Not under supervisord: what it computes ends as soon as it wants to tell."""
+    worker = start("Work for a process")
+    worker.push(EASY)
+    worker.says(f"{EASY} True")
+    worker.stop(signal.SIGKILL)
+    worker.eventually(lambda: worker.living() == set())
