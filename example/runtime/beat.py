@@ -19,6 +19,7 @@ from typing import Any
 from .link import ERRORS, Lane, Link
 from .process import Process
 from .queue import SOURCE, script
+from .rights import ensure
 from .schedule import Cron as Cron  # schedules may import it from here
 from .schedule import Entry as Entry
 from .schedule import Every as Every
@@ -46,7 +47,8 @@ async def run(
             logger.error("wrong schedule: %s", fault)
         sys.exit(2)
     beat = Beat(url, key, schedule, limit)
-    beating = asyncio.create_task(_beat(process, beat, Link(url)))
+    link = Link(url, lambda trouble: process.status(trouble or beat.doing()))
+    beating = asyncio.create_task(_beat(process, beat, link))
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
     beat.changed.set()
@@ -68,9 +70,10 @@ async def _beat(process: Process, beat: "Beat", link: Link) -> None:
             if not beat.owes:
                 link.worked()
             if not ready:
-                process.ready(f"{len(beat.hands)} schedule entries")
+                process.ready(beat.doing())
                 ready = True
         except ERRORS as error:
+            beat.tried = False
             await beat.lane.close()
             pause = link.failed(error)
         if not process.stopping.is_set():
@@ -108,6 +111,7 @@ class Beat:
         self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.hands = [_Hand(name, entry) for name, entry in schedule.items()]
         self.changed = asyncio.Event()
+        self.tried = False  # what pushes need of Redis, on this connection
         self.owes = False  # a push that was not taken; a Redis that answers may refuse it still
         self._key = key
         self._limit = limit
@@ -115,11 +119,17 @@ class Beat:
         self._ahead = 0.0  # Redis's clock less ours, ms
         self._asked = 0.0  # when Redis has told its clock
 
+    def doing(self) -> str:
+        return f"{len(self.hands)} schedule entries"
+
     async def step(self) -> float:
         """Tick the entry whose slot comes first, if it has come. Returns seconds until the next.
 
         Raises one of ERRORS while Redis does not do its part.
         """
+        if not self.tried:
+            await ensure(self.lane, self._key, "beat")
+            self.tried = True
         hand = self._first()
         if not hand:
             return LOOK

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
@@ -25,16 +25,22 @@ ERRORS = (RedisError, OSError)
 # Of these, what a Redis says that is there.
 REFUSALS = (ResponseError, AuthenticationError)
 
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+
 _TIMEOUT = 5.0  # seconds
 # No longer than a worker may be silent after a trouble that others have not noticed: see queue.py.
 _BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
 
 
 class Link:
-    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait."""
+    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait.
 
-    def __init__(self, url: str) -> None:
+    `show` is called with a line about a trouble when it begins, and with "" when it ends.
+    """
+
+    def __init__(self, url: str, show: Callable[[str], None] = lambda _: None) -> None:
         self.where = redacted(url)
+        self._show = show
         self._failures = 0
         self._since = 0.0
 
@@ -42,9 +48,10 @@ class Link:
         """Take note of a failure. Returns the seconds to wait: capped exponential, with jitter."""
         if not self._failures:
             self._since = time.monotonic()
-            why = str(error) or type(error).__name__
             what = "refuses" if isinstance(error, REFUSALS) else "away"
+            why = _explained(error)
             logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
+            self._show(f"Redis {what} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {why}")
         self._failures += 1
         return float(_BACKOFF.compute(self._failures))
 
@@ -53,7 +60,18 @@ class Link:
         if self._failures:
             away = time.monotonic() - self._since
             logger.info("Redis back at %s after %.1f s", self.where, away)
+            self._show("")
         self._failures = 0
+
+
+def _explained(error: Exception) -> str:
+    why = str(error) or type(error).__name__
+    if "unknown command" in why and "HELLO" in why:
+        why += (
+            "; it is older than Redis 6.2, which the queue needs;"
+            " or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
+        )
+    return why
 
 
 def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
@@ -75,17 +93,20 @@ async def locate(url: str, key: str) -> str:
     redis+sentinel://[user:password@]host[:port],…/service[/db] asks the sentinels at these
     addresses for the service's master; redis+cluster://[user:password@]host[:port],… asks the
     nodes for the master of the key's slot. rediss+… are the same over TLS; others are plain.
+    User and password are the servers'; those of the sentinels, if they ask for any, are the
+    options sentinel_username and sentinel_password.
     """
     parts = urlsplit(url)
     scheme, _, kind = parts.scheme.partition("+")
     if not kind:
         return url
     login, at, hosts = parts.netloc.rpartition("@")
+    query, sentinel_login = _sentinel_login(parts.query)
+    parts = parts._replace(query=query)
     service, _, database = parts.path.removeprefix("/").partition("/")
     error: Exception = NoConnectionError(f"no {kind} node in the URL")
     for host in hosts.split(","):
-        # Sentinels have accounts of their own, if any.
-        netloc = host if kind == "sentinel" else f"{login}{at}{host}"
+        netloc = f"{sentinel_login}{host}" if kind == "sentinel" else f"{login}{at}{host}"
         node = parts._replace(scheme=scheme, netloc=netloc, path="")
         try:
             found = await (_master(node, service) if kind == "sentinel" else _owner(node, key))
@@ -95,6 +116,15 @@ async def locate(url: str, key: str) -> str:
         master = parts._replace(scheme=scheme, netloc=f"{login}{at}{found}", path=f"/{database}")
         return urlunsplit(master)
     raise error
+
+
+def _sentinel_login(query: str) -> tuple[str, str]:
+    """A query without the sentinels' user and password, and these as they precede a host."""
+    options = parse_qsl(query, keep_blank_values=True)
+    theirs = {name: quote(value, safe="") for name, value in options if name in SENTINEL_OPTIONS}
+    rest = urlencode([each for each in options if each[0] not in SENTINEL_OPTIONS])
+    login = ":".join(theirs.get(name, "") for name in SENTINEL_OPTIONS)
+    return rest, f"{login}@" if theirs else ""
 
 
 async def _master(sentinel: SplitResult, service: str) -> str:

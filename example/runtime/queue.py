@@ -21,6 +21,7 @@ LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given t
 TEND = 1.0  # seconds between two looks at the other consumers
 GAP = 2.5  # a longer silence of Redis than this is Redis's own, and no consumer's fault
 REST = 1.0  # seconds a death that an item which may have killed its workers rests
+BACKOFF_MOST = 600.0  # seconds until a retry, at most
 _RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
 
 
@@ -152,11 +153,15 @@ class Consumer:
     def give(self, ids: Iterable[int]) -> Request:
         return self._request("give", *ranges(ids))
 
+    def stop(self) -> Request:
+        """Whatever ends this worker from now on: what it has in hand is not charged with it."""
+        return self._request("stop")
+
     def leave(self) -> Request:
         return self._request("leave")
 
     def tend(self, known: Iterable[int], dead: list[bytes]) -> Request:
-        times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST)]
+        times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST, BACKOFF_MOST)]
         return self._request(
             "tend", self.first, *self.heard, *times, len(dead), *dead, *ranges(known)
         )

@@ -17,7 +17,8 @@ from redis.exceptions import ResponseError
 
 from .link import ERRORS, Lane, Link
 from .process import Process
-from .queue import FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
+from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
+from .rights import ensure
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ STARTED_BYTES = 1 << 16  # a larger item is not started before it was weighed wi
 PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
 SPELL = 0.02  # seconds of starting tasks without a look at anything else
-BACKOFF, BACKOFF_MOST = 1.0, 600.0  # seconds until the first retry at most, and any
+BACKOFF = 1.0  # seconds until the first retry, at most
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,11 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     is no function of one argument with the type hint str or bytes.
     """
     try:
-        worker = Worker(url, key, work, limits, lambda: process.ready(f"taking from {key}"))
+        doing = f"taking from {key}"
+        worker = Worker(
+            *(url, key, work, limits, lambda: process.ready(doing)),
+            show=lambda trouble: process.status(trouble or doing),
+        )
     except TypeError as error:
         logger.error("wrong task: %s", error)
         sys.exit(2)
@@ -92,17 +97,23 @@ class Worker:
     """What is in hand, by id: ready, running, then done or failed until Redis has confirmed."""
 
     def __init__(
-        self, url: str, key: str, work: Work, limits: Limits, ready: Callable[[], None]
+        self,
+        url: str,
+        key: str,
+        work: Work,
+        limits: Limits,
+        ready: Callable[[], None],
+        show: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.limits = limits
         self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
-        self.link = Link(url)
+        self.link = Link(url, show)
+        self.announce = ready
         self.key = key
         self.consumer = Consumer(key)
         self.work = work
         self.threaded = not inspect.iscoroutinefunction(work)
         self.text = _takes_text(work)
-        self.announce = ready
 
         self.ready: deque[tuple[int, bytes]] = deque()
         self.running: dict[int, Running] = {}
@@ -187,9 +198,12 @@ class Worker:
     async def _join(self) -> None:
         if self.joined:
             return
+        await ensure(self.lane, self.key, "worker")
         kept = await self._ask(self.consumer.join())
-        self.joined, self.sure, self.refused = True, False, False
+        self.joined, self.sure = True, False
         self.consumer.joined()
+        if self.stopping:
+            await self._ask(self.consumer.stop())
         self.tended = 0.0
         if not self.announced:
             self.announced = True

@@ -2,9 +2,10 @@
 
 `explore(seed)` plays one random history and returns what went wrong, or None. It kills and stops
 workers, lets leases lapse, loses requests and replies, delivers requests when their sender has long
-given them up, rolls the server back, flushes it, raises in tasks, drains workers, and plants items
-that kill whoever starts them. Afterwards it lets the survivors finish, and then nothing may be
-lost, stuck, done twice without an excuse, or blamed on an innocent item.
+given them up, rolls the server back, flushes it, takes away the right to run some command, raises
+in tasks, drains workers, and plants items that kill whoever starts them. Afterwards it lets the
+survivors finish, and then nothing may be lost, stuck, done twice without an excuse, or blamed on an
+innocent item.
 
 Each name in MUTANTS takes one rule away; a protocol without it must be found out.
 Requests and their fields are those of example/runtime/queue.lua.
@@ -51,6 +52,11 @@ MUTANTS = {
     "a chosen worker that is gone stays chosen": "chosen lives",
     "leaving forgets the hand": "leave gives back",
     "reaping forgets the hand": "reap gives back",
+    "a worker joins without having tried its rights": "try rights",
+    "items leave their place before they are recorded in the new one": "add first",
+    "a script adds before it has tried whether it may remove": "try removal",
+    "a worker that was told to stop does not say so": "say stop",
+    "the end of a worker that was told to stop is charged": "stop uncharged",
 }
 
 
@@ -67,6 +73,7 @@ class Item:
 class Hand:
     items: dict[int, Item] = field(default_factory=dict)
     next: int | None = None  # the id that follows the last one ever taken
+    stop: bool = False  # its worker was told to stop
 
 
 @dataclass(eq=False)
@@ -81,6 +88,7 @@ class Request:
     started: int = 0
     former: str = ""
     few: bool = False  # there is room for the bytes of one item only
+    leaving: bool = False  # asked by a worker that was told to stop
 
 
 class Taken(list[tuple[int, Item]]):
@@ -89,7 +97,12 @@ class Taken(list[tuple[int, Item]]):
     hold = False
 
 
-Reply = list[tuple[int, Item]] | bool | None  # None says that the consumer is GONE
+class Refused(Exception):  # noqa: N818
+    """The server does not run a command: the request ends in the middle of what it does."""
+
+
+Reply = list[tuple[int, Item]] | bool | Refused | None  # None says that the consumer is GONE
+RIGHTS = {"add", "remove", "wait"}  # to put an item somewhere, to take it away, to run BLMOVE
 
 
 class Server:
@@ -106,12 +119,31 @@ class Server:
         self.workers: set[str] = set()
         self.hands: dict[str, Hand] = {}
         self.chosen: str | None = None
+        self.rights = set(RIGHTS)
+
+    def forbid(self, right: str) -> None:
+        self.rights.discard(right)
+
+    def permit(self) -> None:
+        self.rights = set(RIGHTS)
+
+    def use(self, right: str) -> None:
+        if right not in self.rights:
+            raise Refused
 
     def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
-        if request.kind == "join":
-            return self.join(request)
+        try:
+            return self.answer(request, reapable)
+        except Refused as refused:
+            return refused
+
+    def answer(self, request: Request, reapable: Iterable[str]) -> Reply:
         if request.kind == "wait":
             return self.wait(request.name)
+        if "try removal" in self.rules:
+            self.use("remove")
+        if request.kind == "join":
+            return self.join(request)
         if request.name not in self.workers and "fence" in self.rules:
             return None
         hand = self.hands.setdefault(request.name, Hand())
@@ -122,6 +154,9 @@ class Server:
                 self.fail(request, hand)
             case "give":
                 self.give(request, hand)
+            case "stop":
+                self.use("add")
+                hand.stop = True
             case "leave":
                 self.leave(request.name)
             case "tend":
@@ -140,6 +175,8 @@ class Server:
 
     def join(self, request: Request) -> Reply:
         me, former = request.name, request.former
+        if "try rights" in self.rules and self.rights != RIGHTS:
+            raise Refused
         if me in self.graves and "join fence" in self.rules:
             return None
         self.workers.add(me)
@@ -161,6 +198,7 @@ class Server:
         """BLMOVE, which knows of no workers, but not of a list where there is none."""
         if name in self.graves:
             return None
+        self.use("wait")
         if not self.inbox:
             return []
         item = self.inbox.pop()
@@ -178,14 +216,21 @@ class Server:
             taken = Taken(again[:1] if request.few else again)
             taken.hold = len(taken) < len(again) and "all before wait" in self.rules
         else:
-            taken = Taken(enumerate(self.take(request, hand), first))
-            hand.items.update(taken)
+            source, items = self.choose(request, hand)
+            taken = Taken(enumerate(items, first))
+            if "add first" not in self.rules:
+                self.cut(source, items)
             if taken:
+                self.use("add")
+                hand.items.update(taken)
                 hand.next = first + len(taken)
+            if "add first" in self.rules:
+                self.cut(source, items)
         taken.hold |= self.chosen == request.name
         return taken
 
-    def take(self, request: Request, hand: Hand) -> list[Item]:
+    def choose(self, request: Request, hand: Hand) -> tuple[list[list[Item]], list[Item]]:
+        """What a STEP takes: from which lists, and which items. They are there still."""
         me, want = request.name, 1 if request.few and request.want else request.want
         if "alone" not in self.rules:
             self.retry, self.suspects = self.retry + self.suspects, []
@@ -195,63 +240,88 @@ class Server:
                 self.chosen = me
         if self.chosen == me and want:
             if hand.items and "empty hand first" in self.rules:
-                return []
+                return [], []
             if self.suspects:
-                return [self.suspects.pop()]
+                return [self.suspects], self.suspects[-1:]
             self.chosen = None
-        taken: list[Item] = []
-        for source in (self.retry, self.inbox):
-            while source and len(taken) < want:
-                taken.append(source.pop())
-        return taken
+        waiting = [*self.inbox, *self.retry]
+        return [self.retry, self.inbox], waiting[len(waiting) - want :][::-1] if want else []
+
+    def cut(self, sources: list[list[Item]], items: list[Item]) -> None:
+        """Remove `items` from the lists that they come from."""
+        for item in items:
+            self.use("remove")
+            next(source for source in sources if item in source).remove(item)
 
     def settle(self, name: str, hand: Hand, started: int) -> None:
         """What BLMOVE has moved becomes the id `started`, or the next item again if that is 0."""
         if there := self.next.get(name):
-            item = there.pop()
             if started:
-                hand.items[started], hand.next = item, started + 1
+                self.use("add")
+                hand.items[started], hand.next = there[-1], started + 1
             else:
-                self.inbox.append(item)
+                self.put_back(there[-1])
+            self.use("remove")
+            there.pop()
 
     def fail(self, request: Request, hand: Hand) -> None:
         (each,) = request.ids
-        item = hand.items.pop(each, None)
+        item = hand.items.get(each)
         if item is None and "fail checks hand" not in self.rules:
             item = request.item
         if item:
+            self.use("add")
             charged = Item(item.number, item.deaths, item.failures + 1)
             self.dead.append(charged) if charged.failures >= MAX_ATTEMPTS else self.park(charged)
+            self.drop(hand, each)
+
+    def drop(self, hand: Hand, each: int) -> None:
+        self.use("remove")
+        hand.items.pop(each, None)
 
     def give(self, request: Request, hand: Hand) -> None:
         ids = set(request.ids)
         if "give by id" not in self.rules:
             ids = {each for each in hand.items if each >= min(ids)}
-        for each in sorted(ids & hand.items.keys(), reverse=True):
-            self.put_back(hand.items.pop(each))
+        self.give_back(hand, ids & hand.items.keys())
+
+    def give_back(self, hand: Hand, ids: Iterable[int]) -> None:
+        for each in sorted(ids, reverse=True):
+            self.put_back(hand.items[each])
+            self.drop(hand, each)
 
     def reap(self, name: str) -> None:
         if name not in self.workers:
             return
-        held = [*self.hands.pop(name, Hand()).items.values()]
-        held += self.next.pop(name, []) if "reap settles" in self.rules else []
+        hand = self.hands.get(name, Hand())
+        if hand.stop and "stop uncharged" in self.rules:
+            self.give_back(hand, hand.items.keys())
+            self.settle(name, Hand(), 0)
+        for each in list(hand.items):
+            self.charge(hand.items[each])
+            self.drop(hand, each)
+        if "reap settles" in self.rules:
+            for item in self.next.get(name, []):
+                self.charge(item)
         self.remove(name)
-        for item in held:
-            deaths = item.deaths + ("count deaths" in self.rules)
-            noted = Item(item.number, deaths, item.failures)
-            if "reap gives back" in self.rules:
-                self.dead.append(noted) if deaths >= DEATHS else self.park(noted)
+
+    def charge(self, item: Item) -> None:
+        self.use("add")
+        deaths = item.deaths + ("count deaths" in self.rules)
+        noted = Item(item.number, deaths, item.failures)
+        if "reap gives back" in self.rules:
+            self.dead.append(noted) if deaths >= DEATHS else self.park(noted)
 
     def leave(self, name: str) -> None:
-        items = self.hands.pop(name, Hand()).items
+        hand = self.hands.get(name, Hand())
         if "leave gives back" in self.rules:
-            for each in sorted(items, reverse=True):
-                self.put_back(items[each])
+            self.give_back(hand, hand.items.keys())
         if "leave settles" in self.rules:
             self.settle(name, Hand(), 0)
         self.remove(name)
 
     def remove(self, name: str) -> None:
+        self.use("remove")
         self.workers.discard(name)
         self.hands.pop(name, None)
         self.next.pop(name, None)
@@ -262,6 +332,7 @@ class Server:
         (self.suspects if item.deaths >= SUSPECT else self.retry).append(item)
 
     def put_back(self, item: Item) -> None:
+        self.use("add")
         self.inbox.append(item) if item == Item(item.number) else self.park(item)
 
     def everything(self) -> list[Item]:
@@ -288,10 +359,15 @@ class Worker:
     hand: dict[int, Item] = field(default_factory=dict)
     stage: dict[int, str] = field(default_factory=dict)  # ready, running, done, failed, giving
     leaving: bool = False
+    told: bool = False  # it was told to stop, and has been answered since
     waiting: Request | None = None
 
     def at(self, stage: str) -> list[int]:
         return [each for each, now in self.stage.items() if now == stage]
+
+    def names(self) -> set[str]:
+        """Where a JOIN was not answered, either may be the one that is registered."""
+        return {self.name} if self.joined else {self.name, self.former}
 
     def forget(self, each: int) -> None:
         self.hand.pop(each, None)
@@ -323,6 +399,7 @@ class History:
         self.waits = self.dice.choice((0.2, 0.8))
         self.rollbacks = chance() < 0.3
         self.flushes = chance() < 0.2
+        self.forbids = chance() < 0.3
         self.lossy = chance() < 0.7
         self.impatience = self.dice.choice((0.05, 0.1, 0.4))
         self.delay = self.dice.choice((0, 0.5, 0.9))
@@ -348,7 +425,7 @@ class History:
         if worker.waiting:
             self.part(worker)
         request = self.choose(worker, calm)
-        request.sender = worker
+        request.sender, request.leaving = worker, worker.leaving
         worker.waiting = request
         self.network.append(request)
         if "confirm" not in self.rules and request.kind == "step":
@@ -375,6 +452,8 @@ class History:
             started, former = worker.started, worker.former
             item = worker.hand.get(started)
             return Request("join", worker, name, started=started, item=item, former=former)
+        if worker.leaving and not worker.told and "say stop" in self.rules:
+            return Request("stop", worker, name)
         known = tuple(worker.hand)
         if chance < 0.2 and "audit" in self.rules:
             return Request("tend", worker, name, worker.first, ids=known)
@@ -403,6 +482,11 @@ class History:
 
     def hear(self, worker: Worker, request: Request, reply: Reply) -> None:
         worker.waiting = None
+        if isinstance(reply, Refused):
+            if worker.joined and request.kind != "wait":
+                self.renew(worker)
+            return
+        worker.told |= request.leaving and request.kind != "join" and reply is not None
         if reply is None:
             self.excuse(worker.name)
             if worker.leaving:
@@ -412,6 +496,8 @@ class History:
             self.renew(worker)
             return
         if isinstance(reply, bool):
+            if self.server.rights != RIGHTS:
+                raise Wrong("a worker joins that may not do all of its work")
             worker.joined, worker.sure, worker.started = True, False, 0
             if not reply:
                 self.start_afresh(worker)
@@ -451,7 +537,7 @@ class History:
         for each in worker.hand.keys() - worker.at("running"):
             worker.forget(each)
         worker.orphans.update(worker.hand)
-        worker.hold = False
+        worker.hold = worker.told = False
         if "count on" not in self.rules:
             worker.first = 1
 
@@ -504,8 +590,7 @@ class History:
         living = set()
         for worker in self.workers:
             if worker.state in ("up", "stopped"):
-                # Where a JOIN was not answered, either may be the one that is registered.
-                living |= {worker.name} if worker.joined else {worker.name, worker.former}
+                living |= worker.names()
         names = []
         for name in sorted(self.server.workers - {by.name}):
             if name not in living:
@@ -522,12 +607,27 @@ class History:
         if self.rollbacks:
             self.past = [*self.past[-5:], copy.deepcopy(self.server)]
         reapable = self.reapable(request.sender, calm) if request.kind == "tend" else []
+        before = self.uncharged(reapable)
         reply = copy.deepcopy(self.server.handle(request, reapable))
+        self.judge_ordered_ends(before)
         worker = request.sender
         if worker.state == "dead":
             self.forgive(request.name)
         if fate >= 0.2 and worker.waiting is request and worker.state == "up":
             self.hear(worker, request, reply)
+
+    def uncharged(self, reapable: Iterable[str]) -> dict[int, int]:
+        """The deaths so far of what workers have in hand who have said that they stop."""
+        told = {name for worker in self.workers if worker.told for name in worker.names()}
+        names = told.intersection(reapable) if not self.rolled_back else ()
+        held = (self.server.hands.get(name, Hand()).items.values() for name in names)
+        return {item.number: item.deaths for items in held for item in items}
+
+    def judge_ordered_ends(self, before: dict[int, int]) -> None:
+        if before:
+            for item in [*self.server.everything(), *self.server.dead]:
+                if item.deaths > before.get(item.number, item.deaths):
+                    raise Wrong(f"{item} charged for an ordered end")
 
     def roll_back(self) -> None:
         """Redis comes back with an older state; connections and what they carried are gone."""
@@ -567,6 +667,8 @@ class History:
             self.pushed.add(item.number)
             self.server.inbox.insert(0, item)
             self.past = []  # a server that lost pushes has promised nothing about them
+        if calm or dice.random() < 0.02:
+            self.server.permit()
         up = [worker for worker in self.workers if worker.state == "up"]
         chance = dice.random()
         if chance < 0.35 and up:
@@ -605,6 +707,8 @@ class History:
             self.dice.choice(up).leaving = True
         elif self.flushes and chance < 0.8:
             self.flush()
+        elif self.forbids and chance < 0.9:
+            self.server.forbid(self.dice.choice(sorted(RIGHTS)))
         elif self.past:
             self.roll_back()
 

@@ -36,6 +36,7 @@ def recipe(redis: Server, title: str, number: int = 0, **values: str) -> str:
 
 def test_every_recipe_is_here() -> None:
     assert {title: len(recipes) for title, recipes in RECIPES.items()} == {
+        "Which rights do the programs need?": 3,
         "What is waiting?": 2,
         "What is in hand, and whose?": 3,
         "What waits for another attempt?": 3,

@@ -1,23 +1,38 @@
 """The model's random histories, with queue.lua on a real server in the place of its server."""
 
+import asyncio
 import os
+import random
 from collections import UserDict
 from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
+from redis import Redis
 from redis.exceptions import ResponseError
 
+from example.runtime.link import Lane
 from example.runtime.queue import SOURCE, Consumer, keys, prefixes, ranges, script
+from example.runtime.rights import ensure
 
 from ..server import Server as RealServer
-from .model import MAX_ATTEMPTS, Hand, History, Item, Reply, Request, Taken, Wrong
+from .model import MAX_ATTEMPTS, RIGHTS, Hand, History, Item, Refused, Reply, Request, Taken, Wrong
 
 KEY = "TESTING"
 HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
 KINDS = ("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks")
 NEXTS, HANDS = prefixes(KEY)
 NAME = dict(zip(KINDS, keys(KEY), strict=True))
+# What a model's right may be in Redis; all that a worker asks is of one of the three kinds.
+COMMANDS = {
+    "add": ["hset", "rpush", "xadd", "zadd"],
+    "remove": ["hdel", "ltrim", "zrem"],
+    "wait": ["blmove"],
+}
+OTHERS = [
+    *("del", "exists", "get", "hexists", "hget", "hkeys", "hstrlen", "lrange", "rename", "set"),
+    *("time", "type", "zcount", "zrange", "zrangebyscore", "zscore"),
+]
 
 
 def packed(number: int) -> bytes:
@@ -48,9 +63,28 @@ class Inbox:
 class Scripts:
     """`model.Server`, done by queue.lua."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, dice: random.Random) -> None:
         self.client = client
+        self.dice = dice
         self.inbox = Inbox(client)
+        self._set_user("reset", "on", "nopass", "~*")
+        self.permit()
+        port = client.connection_pool.connection_kwargs["port"]
+        self.user: Any = Redis(port=port, username="worker", password="any")  # noqa: S106
+
+    def permit(self) -> None:
+        self.rights = set(RIGHTS)
+        self._set_user("+@all")
+
+    def forbid(self, right: str) -> None:
+        """Take away the right to run one command of the kind `right`, or of no kind."""
+        self.rights.discard(right)
+        command = self.dice.choice(COMMANDS[right] + OTHERS)
+        # What is BLMOVE for a worker is LMOVE here.
+        self._set_user(f"-{command}", *(["-lmove"] if command == "blmove" else []))
+
+    def _set_user(self, *rules: str) -> None:
+        self.client.execute_command("ACL", "SETUSER", "worker", *rules)
 
     def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
         try:
@@ -58,20 +92,23 @@ class Scripts:
         except ResponseError as error:
             if str(error).startswith(("GONE", "WRONGTYPE")):
                 return None
+            if self.rights != RIGHTS:
+                return Refused()
             raise
 
     def _handle(self, request: Request, reapable: list[str]) -> Reply:
         def call(*arguments: Any) -> Any:
             prefix = script(KEY, request.name)
-            return self.client.execute_command(*prefix, request.kind, *arguments)
+            return self.user.execute_command(*prefix, request.kind, *arguments)
 
         match request.kind:
             case "join":
+                asyncio.run(ensure(cast(Lane, self), KEY, "worker"))
                 started = (request.started, packed(request.item.number) if request.item else b"")
                 return bool(call(request.former, *started))
             case "wait":
                 # As BLMOVE does when something is there, or comes.
-                moved = self.client.lmove(KEY, NEXTS + request.name, "RIGHT", "LEFT")
+                moved = self.user.lmove(KEY, NEXTS + request.name, "RIGHT", "LEFT")
                 return [(0, Item(unpacked(moved)))] if moved else []
             case "step":
                 size = 1 if request.few else 1 << 20
@@ -95,13 +132,23 @@ class Scripts:
                 for name in lapsed:
                     self.client.zadd(NAME["workers"], {name: 1}, xx=True)
                 seconds, _ = self.client.time()
-                times = (seconds * 1000, 1, 60_000, 10_000, 0)
+                times = (seconds * 1000, 1, 60_000, 10_000, 0, 600_000)
                 known = ranges(request.ids)
                 *_, values, _ = call(request.first, *times, len(dead), *dead, *known)
                 return list(zip(values[::2], map(parsed, values[1::2]), strict=True))
             case _:
                 call()
         return []
+
+    async def ask(self, *requests: Any) -> list[Any]:
+        """As a Lane does."""
+        replies: list[Any] = []
+        for request in requests:
+            try:
+                replies.append(self.user.execute_command(*request))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
 
     # what the model looks at
 
@@ -114,7 +161,7 @@ class Scripts:
         found = UserDict[str, Hand]()
         for key in self.client.keys(f"{{{KEY}}}:hand:*"):
             values = self.client.hgetall(key)
-            held = {int(each): parsed(value) for each, value in values.items() if each != b"n"}
+            held = {int(each): parsed(value) for each, value in values.items() if each.isdigit()}
             found[key.decode().removeprefix(HANDS)] = Hand(held)
         return found
 
@@ -173,7 +220,7 @@ class RealHistory(History):
     def __init__(self, seed: int, client: Any) -> None:
         super().__init__(seed)
         client.flushall()
-        self.server: Any = Scripts(client)
+        self.server: Any = Scripts(client, random.Random(seed))  # noqa: S311
 
     def restored(self, past: Any) -> Any:
         client = self.flushed().client

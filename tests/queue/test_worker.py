@@ -349,6 +349,27 @@ def test_a_second_term_ends_it_now_and_nothing_is_lost(workers: Workers) -> None
     workers.eventually(lambda: workers.told("start", other.pid), within=2)
 
 
+@pytest.mark.parametrize("last", [signal.SIGTERM, signal.SIGKILL])
+def test_an_end_that_was_asked_for_is_charged_to_no_item(
+    workers: Workers, last: signal.Signals
+) -> None:
+    """TERM, and another signal in the midst of it, four times: it is no suspect, nor given up."""
+    workers.push("nap 60")
+    for _ in range(4):
+        worker = workers.start(drain_seconds=60)
+        workers.eventually(lambda worker=worker: workers.told("start", worker.pid))  # type: ignore[misc]
+        worker.send_signal(signal.SIGTERM)
+        workers.eventually(lambda: "stop" in workers.hand())
+
+        def ended(worker: Process = worker) -> bool:
+            worker.send_signal(last)
+            return worker.poll() is not None
+
+        workers.eventually(ended)
+    workers.start()
+    workers.eventually(lambda: "0 0 nap 60" in workers.hand().values())
+
+
 def test_restarts_under_load_lose_and_double_nothing(workers: Workers) -> None:
     """TERM and start again, over and over, while items come and end within DRAIN_SECONDS."""
     count = 0

@@ -86,12 +86,20 @@ class Workers:
         entries: Any = self.redis.client.xrange(self.key("dead"))
         return [entry for _, entry in entries]
 
+    def hand(self) -> dict[str, str]:
+        """What stands in the hand of one worker that has one."""
+        client: Any = self.redis.client
+        hands = client.keys(self.key("hand:*"))
+        fields = client.hgetall(hands[0]) if hands else {}
+        return {name.decode(): value.decode() for name, value in fields.items()}
+
     def in_hand(self) -> int:
         """How many items all workers have in hand."""
         client = self.redis.client
         hands = client.scan_iter(match=self.key("hand:*"), count=1000)
         started = client.scan_iter(match=self.key("next:*"), count=1000, _type="list")
-        return sum(client.hlen(hand) - 1 for hand in hands) + len(list(started))
+        ids = [field for hand in hands for field in client.hkeys(hand) if field.isdigit()]
+        return len(ids) + len(list(started))
 
     def at_rest(self) -> bool:
         """Whether nothing is left to do, and nobody holds anything."""

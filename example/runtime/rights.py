@@ -1,0 +1,63 @@
+"""What the queue needs of a Redis server and of the user's rights: tried before it is relied on."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from .link import Lane
+from .queue import prefixes, script
+
+_NOBODY = "absent"  # never joins
+
+
+class LackingError(ResponseError):
+    """The server or the user's rights lack what the queue needs; the message names all of it."""
+
+
+async def ensure(lane: Lane, key: str, role: Literal["worker", "beat"]) -> None:
+    """Try every command that `role` needs for the queue `key`, on keys that never exist.
+
+    Raises LackingError, ResponseError where Redis refuses for another cause, such as being a
+    replica, or one of ERRORS where it does not answer.
+    """
+    requests = {"EVALSHA": (*script(key, _NOBODY), "try", role)}
+    if role == "worker":
+        # Tells of its negative time-out only those who may run it. Others would block.
+        requests["BLMOVE"] = ("BLMOVE", _absent(key), _absent(key, "next:"), "RIGHT", "LEFT", "-1")
+    replies = dict(zip(requests, await lane.ask(*requests.values()), strict=True))
+    lacks = [each for name, reply in replies.items() for each in _lack(name, reply)]
+    tried = replies["EVALSHA"]
+    if not isinstance(tried, ResponseError):
+        lacks += [each.decode() for each in tried]
+    if lacks:
+        raise LackingError(_said(key, lacks))
+    if isinstance(tried, ResponseError):
+        raise tried
+
+
+def _absent(key: str, kind: str = "") -> str:
+    return prefixes(key)[0].removesuffix("next:") + kind + _NOBODY
+
+
+def _lack(name: str, reply: Any) -> list[str]:
+    """What the reply to the command `name` says that is lacking, in the words of queue.lua."""
+    if isinstance(reply, NoPermissionError):
+        return ["keys" if "access" in str(reply) else f"refused {name}"]
+    unknown = isinstance(reply, ResponseError) and "unknown command" in str(reply)
+    return [f"unknown {name}"] if unknown else []
+
+
+def _said(key: str, lacks: Iterable[str]) -> str:
+    named: dict[str, list[str]] = {}
+    for each in dict.fromkeys(lacks):
+        why, _, what = each.partition(" ")
+        named.setdefault(why, []).extend([what] if what else [])
+    every = prefixes(key)[0].removesuffix("next:") + "*"
+    said = {
+        "unknown": "the server lacks what Redis has since 6.2:",
+        "refused": "the user has no right to run",
+        "keys": f"the user has no right to all of the keys {key} and {every}",
+    }
+    parts = (said[why] + (f" {', '.join(what)}" if what else "") for why, what in named.items())
+    return "; ".join(parts)

@@ -1,0 +1,261 @@
+"""What a server or a user lacks is named before anything is taken, and later costs no item."""
+
+import asyncio
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from example.runtime.link import Lane
+from example.runtime.queue import SOURCE
+from example.runtime.rights import LackingError, ensure
+
+from ..conftest import Popen
+from ..server import Server, old_server_program, server_programs
+from .test_recipes import RECIPES
+from .workers import KEY, Workers
+
+BEAT = """
+import asyncio, sys
+from example.runtime import beat, log, process
+
+async def main():
+    async with process.Process("beat") as this:
+        await beat.run(this, sys.argv[1], "TESTING", {"x": beat.Every(0.1, "tick")}, 10**9)
+
+log.configure("info", "text")
+process.run(main)
+"""
+RIGHTS = "Which rights do the programs need?"
+COMMANDS = {
+    user: re.findall(r"\+([a-z]+)\b(?!\|)", recipe)
+    for user, recipe in zip(("worker", "beat"), RECIPES[RIGHTS], strict=False)
+}
+
+
+def user_url(server: Server, user: str) -> str:
+    return server.url.replace("://", f"://{user}:secret@")
+
+
+def set_user(server: Server, user: str, *rules: str) -> None:
+    client: Any = server.client
+    client.execute_command("ACL", "SETUSER", user, *rules)
+
+
+def with_users(server: Server) -> Server:
+    """`server`, once it has the documented users."""
+    for recipe in RECIPES[RIGHTS]:
+        _, _, _, user, *rules = shlex.split(recipe)
+        set_user(server, user, *rules)
+    return server
+
+
+@pytest.fixture(params=["6.2", *server_programs()])
+def any_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
+    """A server of each kind and age that the queue works with, with the documented users."""
+    program = server_programs().get(request.param) or old_server_program(request.param)
+    with Server(folder / "redis", program=program) as server:
+        yield with_users(server)
+
+
+@pytest.fixture
+def server(redis: Server) -> Server:
+    """A server with the documented users."""
+    return with_users(redis)
+
+
+@pytest.fixture
+def at(folder: Path) -> Iterator[Callable[[Server], Workers]]:
+    """Workers that come as the user `worker`."""
+    made: list[Workers] = []
+
+    def make(server: Server) -> Workers:
+        made.append(Workers(folder, server, user_url(server, "worker")))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def workers(server: Server, at: Callable[[Server], Workers]) -> Workers:
+    return at(server)
+
+
+@pytest.fixture
+def beat(popen: Popen, server: Server) -> Callable[[], subprocess.Popen[str]]:
+    return lambda: popen([sys.executable, "-c", BEAT, user_url(server, "beat")])
+
+
+def test_the_documented_rights_are_enough(
+    any_server: Server, at: Callable[[Server], Workers]
+) -> None:
+    """To work, to fail, to give up, to take over from a dead worker, and to leave."""
+    workers = at(any_server)
+    worker = workers.start(max_attempts=2)
+    workers.push("nap 60", "fail", "a")
+    workers.eventually(lambda: len(workers.dead()) == 1)
+    workers.kill(worker)
+    again = workers.start(max_attempts=1, drain_seconds=0.1)
+    workers.push("die")
+    workers.eventually(lambda: workers.told("start", again.pid))
+    workers.eventually(lambda: again.poll() is not None)
+    last = workers.start(drain_seconds=0.1)
+    workers.eventually(lambda: workers.told("start", last.pid))
+    workers.kill(last, 15)
+    assert "refuses" not in "".join(workers.log(number) for number in range(3))
+
+
+def test_all_that_a_worker_s_user_may_not_do_is_named_at_once(workers: Workers) -> None:
+    """It takes nothing and is not ready, until the rights are mended."""
+    set_user(workers.redis, "worker", "-hset", "-ltrim", "-blmove")
+    workers.push("a", "b")
+    workers.launch()
+    workers.eventually(lambda: "Redis refuses" in workers.log())
+    assert "the user has no right to run BLMOVE, LTRIM, HSET; retrying" in workers.log()
+    assert "ready" not in workers.log()
+    assert workers.redis.client.lrange(KEY, 0, -1) == [b"b", b"a"]
+    set_user(workers.redis, "worker", "+hset", "+ltrim", "+blmove")
+    workers.eventually(lambda: "ready" in workers.log())
+    workers.eventually(lambda: workers.told("end") == ["a", "b"])
+    assert workers.log().count("Redis refuses") == workers.log().count("Redis back") == 1
+
+
+@pytest.mark.parametrize("role", ["worker", "beat"])
+def test_each_right_is_tried_and_named(any_server: Server, role: Literal["worker", "beat"]) -> None:
+    async def lacking() -> str:
+        lane = Lane(user_url(any_server, role), KEY, ("SCRIPT", "LOAD", SOURCE))
+        try:
+            await ensure(lane, KEY, role)
+        except LackingError as error:
+            return str(error)
+        finally:
+            await lane.close()
+        return ""
+
+    assert asyncio.run(lacking()) == ""
+    for command in COMMANDS[role]:
+        set_user(any_server, role, f"-{command}")
+        assert asyncio.run(lacking()) == f"the user has no right to run {command.upper()}"
+        set_user(any_server, role, f"+{command}")
+    assert any_server.client.keys() in ([], [f"{{{KEY}}}:ticks".encode()])
+
+
+def test_a_key_that_the_user_may_not_use_is_named(workers: Workers) -> None:
+    set_user(workers.redis, "worker", "resetkeys", f"~{KEY}", f"~{{{KEY}}}:[!h]*")
+    workers.launch()
+    workers.eventually(lambda: "Redis refuses" in workers.log())
+    assert (
+        f"the user has no right to all of the keys {KEY} and {{{KEY}}}:*; retrying" in workers.log()
+    )
+
+
+def test_every_command_of_the_scripts_is_documented() -> None:
+    """And so tried: else its right would be found missing in the middle of a script."""
+    called = re.findall(r"(?:call|if_right_type)\(\s*'([A-Z]+)'", SOURCE.decode())
+    assert {each.lower() for each in called} <= {*COMMANDS["worker"], *COMMANDS["beat"]}
+
+
+@pytest.mark.parametrize("command", ["hset", "ltrim", "zadd"])
+def test_a_right_that_goes_later_costs_no_item(workers: Workers, command: str) -> None:
+    """Whatever is in the queue, in hand, failing or given back."""
+    worker = workers.start(concurrency=2, drain_seconds=0.1)
+    for number in range(100):
+        workers.push(f"nap 0.02 {'fail' if number % 10 == 0 else ''} {number}")
+    workers.eventually(lambda: len(workers.told("end")) > 10)
+    set_user(workers.redis, "worker", f"-{command}")
+    before = len(workers.told("start"))
+    workers.eventually(lambda: "refuses" in workers.log() or len(workers.told("end")) > before)
+    workers.kill(worker, 15)
+    set_user(workers.redis, "worker", f"+{command}")
+    workers.start(max_attempts=1)
+    workers.eventually(lambda: len(workers.ended()) + len(workers.dead()) >= 100)
+    workers.eventually(workers.at_rest)
+
+
+def test_beat_is_not_ready_before_it_may_push_and_record(
+    server: Server, beat: Callable[[], subprocess.Popen[str]]
+) -> None:
+    set_user(server, "beat", "-hset", "-llen")
+    program = beat()
+    assert program.stdout
+    assert "the user has no right to run LLEN, HSET; retrying" in program.stdout.readline()
+    set_user(server, "beat", "+hset", "+llen")
+    said = [program.stdout.readline() for _ in range(3)]
+    assert ["Redis back" in said[0], "ready" in said[1], "PUSH" in said[2]] == [True] * 3
+
+
+def test_nothing_is_pushed_that_cannot_be_recorded(
+    server: Server, beat: Callable[[], subprocess.Popen[str]]
+) -> None:
+    """A right that goes while beat runs: one line when that begins, one when it ends."""
+    program = beat()
+    assert program.stdout
+    lines = iter(program.stdout.readline, "")
+    assert any("PUSH" in line for line in lines)
+    set_user(server, "beat", "-hset")
+    assert any("Redis refuses" in line for line in lines)
+    waiting = server.client.llen(KEY)
+    set_user(server, "beat", "+hset")
+    assert any("Redis back" in line for line in lines)
+    said = [next(line for line in lines if "PUSH" in line) for _ in range(3)]
+    assert server.client.llen(KEY) >= waiting + len(said)
+    ticks: Any = server.client.hget(f"{{{KEY}}}:ticks", "x")
+    assert int(ticks)
+
+
+# servers that are too old
+
+
+@pytest.fixture
+def redis_5(folder: Path) -> Iterator[Server]:
+    with Server(folder / "redis", program=old_server_program("5.0"), protocol=2) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?protocol=2", "the server lacks what Redis has since 6.2: BLMOVE; retrying"),
+        (
+            "",
+            "it is older than Redis 6.2, which the queue needs; or, if only its HELLO was renamed",
+        ),
+    ],
+)
+def test_a_server_that_is_too_old_is_named_and_nothing_taken(
+    redis_5: Server, folder: Path, query: str, told: str
+) -> None:
+    workers = Workers(folder, redis_5, redis_5.url + query)
+    workers.push("a")
+    try:
+        worker = workers.launch()
+        workers.eventually(lambda: "Redis refuses" in workers.log())
+        assert told in workers.log()
+        workers.kill(worker, 15)
+        assert "ready" not in workers.log()
+        assert "Redis back" not in workers.log()
+        assert redis_5.client.lrange(KEY, 0, -1) == [b"a"]
+    finally:
+        workers.close()
+
+
+def test_hello_may_be_renamed(folder: Path) -> None:
+    """The line names the option; with that it works."""
+    with Server(folder / "redis", "--rename-command", "HELLO", "", protocol=2) as server:
+        workers = Workers(folder, server)
+        try:
+            workers.launch()
+            workers.eventually(lambda: "add ?protocol=2 to REDIS_URL" in workers.log())
+            workers.url += "?protocol=2"
+            workers.start()
+            workers.push("a")
+            workers.eventually(lambda: workers.told("end") == ["a"])
+        finally:
+            workers.close()
