@@ -22,9 +22,9 @@ Launch = Callable[..., Any]
 Popen = Callable[..., subprocess.Popen[str]]
 
 
-def health(layout: Layout) -> subprocess.CompletedProcess[str]:
+def health(layout: Layout, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [SCRIPTS / "example-health"],
+        [SCRIPTS / "example-health", *words],
         cwd=layout.folder,
         env=layout.environ,
         capture_output=True,
@@ -61,8 +61,9 @@ def test_a_redis_that_hangs_is_not_ready(layout: Layout) -> None:
 
 
 def test_all_up_is_healthy(layout: Layout) -> None:
-    done = health(layout)
-    assert (done.returncode, done.stdout) == (0, "healthy\n"), done.stderr
+    for words in ((), ("--ready",)):
+        done = health(layout, *words)
+        assert (done.returncode, done.stdout) == (0, "healthy\n"), done.stderr
 
 
 @pytest.mark.parametrize("program", ["beat", "worker"])
@@ -175,6 +176,7 @@ def test_an_app_that_starts_is_not_wrong(launch: Launch, redis: Server) -> None:
     layout.start()
     layout.eventually(lambda: layout.status("app") == "RUNNING")
     assert health(layout).stdout == "healthy\n"
+    assert "app:app_00 is not ready" in health(layout, "--ready").stdout
 
 
 def test_a_program_that_keeps_dying_is_told(launch: Launch, redis: Server) -> None:

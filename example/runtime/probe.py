@@ -24,19 +24,26 @@ NAMES = ("supervisord.conf", "etc/supervisord.conf")
 
 
 def main() -> None:
-    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0."""
-    if len(sys.argv) > 1:
+    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0.
+
+    With --ready, what is not ready is wrong too.
+    """
+    ready = sys.argv[1:] == ["--ready"]
+    if len(sys.argv) > 1 and not ready:
+        # Of the seldom case alone: it costs as much as all the rest.
         import argparse
 
         read = "Reads supervisord.conf as supervisorctl does, or HEALTH_FILE; see docs/image.md."
-        argparse.ArgumentParser(description=main.__doc__, epilog=read).parse_args()
-    wrong = list(faults())
+        parser = argparse.ArgumentParser(description=main.__doc__, epilog=read)
+        parser.add_argument("--ready", action="store_true", help="what is not ready is wrong too")
+        parser.parse_args()
+    wrong = list(faults(ready))
     print("\n".join(wrong) or "healthy")
     sys.exit(1 if wrong else 0)
 
 
-def faults() -> Iterator[str]:
-    """A line for each thing that is wrong; none when all is well.
+def faults(ready: bool = False) -> Iterator[str]:
+    """A line for each thing that is wrong; none when all is well, and ready if that is asked.
 
     The programs are those in the supervisord.conf that supervisorctl would find. What was stopped
     by hand, or is starting, is not wrong. Where app is ready it must answer /livez on the socket
@@ -61,7 +68,9 @@ def faults() -> Iterator[str]:
         group, _, where = rest.partition(" ")
         if kind == "wrong":
             yield rest
-        elif group == "app" and not _lives(where):
+        elif kind == "waits" and ready:
+            yield f"{rest} is not ready"
+        elif kind == "listens" and group == "app" and not _lives(where):
             yield f"app does not answer /livez at {where}"
 
 

@@ -28,13 +28,14 @@ def install(plugin: Plugin, patience: float) -> None:
     def health(_: object) -> str:
         """Tell what is wrong, and where programs listen.
 
-        @return string result  Lines `wrong WHAT` and `listens GROUP URL`, the latter where one
-                               of the group's processes is ready
+        @return string result  Lines `wrong WHAT`; `waits NAME` for a process that is not ready;
+                               `listens GROUP URL` where one of the group's processes is
         """
         rows = plugin.methods["ready"](None)
+        waits = [f"waits {row['name']}" for row in rows if not row["ready"]]
         wrong = [f"wrong {line}" for row in rows for line in _wrong(row, patience, deaths)]
         sockets = {f"listens {row['group']} {row['socket']}" for row in rows if _serves(row)}
-        return "\n".join([*wrong, *sorted(sockets)])
+        return "\n".join([*wrong, *waits, *sorted(sockets)])
 
     def on_death(event: Any) -> None:
         # Neither one that was expected, nor what crash_loop makes of one that was counted.
