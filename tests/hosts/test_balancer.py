@@ -21,7 +21,7 @@ class Load:
 
     def __init__(self, network: Network, folder: Path, *methods: str) -> None:
         self.folder = folder
-        script = str(Path(__file__).parent / "load.py")
+        script = str(Path(__file__).parent / "clients.py")
         client = [sys.executable, script, HUB_ADDRESS, "8080", *methods]
         self.process = network.start(network.on_hub(*client), folder)
 

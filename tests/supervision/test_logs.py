@@ -177,8 +177,8 @@ def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None
 
 
 def test_a_reader_that_went_away_ends_nothing(foreign: Make) -> None:
-    """Of both channels, as in `supervisord 2>&1 | head`: one line tells, and a restart, a reload and
-    the end are as ever."""
+    """Of both channels, as in `supervisord 2>&1 | head`: one line tells, and a restart, a reload
+    and the end are as ever."""
     reader, writer = os.pipe()
     here = foreign(burst(1000, 1)).start(stdout=writer, stderr=writer)
     os.close(writer)

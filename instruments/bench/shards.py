@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..server import Server, free_port
-from ..waiting import eventually
+from tests.server import Server, free_port
+from tests.waiting import eventually
 
 WORKERS = 4
 ITEMS = 200_000

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ..launchers import Launcher
-from ..server import Server
-from ..waiting import eventually
+from tests.launchers import Launcher
+from tests.server import Server
+from tests.waiting import eventually
+
 from .columns import Column, user_code
-from .load import Load
+from .traffic import Load
 
 if TYPE_CHECKING:
     from .table import Fault

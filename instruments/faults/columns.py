@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from ..launchers import ARTICLE, Launcher
-from ..layout import ROOT, Layout
-from ..server import Server
-from ..waiting import eventually
+from tests.launchers import ARTICLE, Launcher
+from tests.layout import ROOT, Layout
+from tests.server import Server
+from tests.waiting import eventually
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,8 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 
-from ..layout import ROOT
+from tests.layout import ROOT
+
 from . import report
 from .columns import COLUMNS, Column
 from .report import Cell

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-from ..launchers import SCRIPTS
-from ..layout import ROOT
-from ..server import free_port
-from ..waiting import eventually
+from tests.launchers import SCRIPTS
+from tests.layout import ROOT
+from tests.server import free_port
+from tests.waiting import eventually
 
 PROCESSES = 2
 ROUNDS = 5

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..launchers import Launcher
+from tests.launchers import Launcher
+
 from .columns import Column
 from .scene import PROGRAMS, Scene, Seen, Skip
 

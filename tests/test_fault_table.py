@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from . import report
-from .columns import COLUMNS
-from .scene import Seen
-from .table import FAULTS, Fault, Promise, play
+from instruments.faults import report
+from instruments.faults.columns import COLUMNS
+from instruments.faults.scene import Seen
+from instruments.faults.table import FAULTS, Fault, Promise, play
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 BY_COLUMN = {column.name: column for column in COLUMNS}

@@ -22,9 +22,8 @@ import redis.asyncio
 import uvloop
 
 from example.runtime.worker import HAND_BYTES, STEP, Limits, Worker
-
-from ..server import Server
-from ..waiting import eventually
+from tests.server import Server
+from tests.waiting import eventually
 
 KEY = "TESTING"
 ITEM = b"OK: 1234567890.1234567"
@@ -141,7 +140,7 @@ class Bench:
         client, count = self.server.client, self.count(full)
         self.fill(0)
         self.add(count, "aside")
-        command = [sys.executable, "-m", "tests.bench.queue", "--serve", self.server.url]
+        command = [sys.executable, "-m", "instruments.bench.queue", "--serve", self.server.url]
         workers = [subprocess.Popen(command) for _ in range(number)]
         try:
             eventually(lambda: client.zcard(f"{{{KEY}}}:workers") == number, within=20)
@@ -158,7 +157,7 @@ class Bench:
     def idle(self, seconds: float = 10.0) -> float:
         """The share of a core that an idle worker process uses."""
         self.fill(0)
-        command = [sys.executable, "-m", "tests.bench.queue", "--serve", self.server.url]
+        command = [sys.executable, "-m", "instruments.bench.queue", "--serve", self.server.url]
         with subprocess.Popen(command) as worker:
             stat = Path(f"/proc/{worker.pid}/schedstat")
             eventually(lambda: self.server.client.zcard(f"{{{KEY}}}:workers") == 1)

@@ -10,7 +10,8 @@ from datetime import datetime
 from html import escape
 from importlib.metadata import version
 
-from ..server import server_program
+from tests.server import server_program
+
 from .columns import COLUMNS, Column
 from .scene import Seen
 from .table import Fault
@@ -151,14 +152,14 @@ luck, and depends on which of two processes is struck.
 |---|{rules}|
 {rows}
 
-The promise for each cell of the last column is in `tests/faults/table.py`; `scripts/faults`
+The promise for each cell of the last column is in `instruments/faults/table.py`; `scripts/faults`
 fails if one is broken. A part of them runs with the tests.
 """
 
 
 def markdown(faults: Sequence[Fault], cells: Cells, when: datetime, jobs: int) -> str:
     """docs/faults.md."""
-    from .load import PAUSE, TIMEOUT
+    from .traffic import PAUSE, TIMEOUT
 
     signs = {HELD: "🟢", BACK: "🟡", NOT: "🔴", SKIPPED: "⚪"}
     rows = []

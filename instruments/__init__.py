@@ -1,0 +1,1 @@
+"""Instruments: they measure, and promise nothing. scripts/bench and scripts/faults run them."""
