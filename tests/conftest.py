@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .launchers import Launcher
+from .launchers import Launcher, only_app
 from .layout import ROOT, Layout
 from .server import Server
 
@@ -93,6 +93,21 @@ def api(folder: Path) -> Callable[[str], str]:
         return str(code)
 
     return write
+
+
+@pytest.fixture
+def serve(
+    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
+) -> Callable[..., Launcher]:
+    """Serves an api.py of one's own: serve("app = …", UVICORN_ROOT_PATH="/x")."""
+
+    def start(text: str, **environ: str) -> Launcher:
+        own: Launcher = launch(only_app, redis, PYTHONPATH=api(text), **environ)
+        own.start()
+        own.eventually(lambda: "app ready: " in own.stdout())
+        return own
+
+    return start
 
 
 @pytest.fixture

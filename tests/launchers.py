@@ -134,6 +134,11 @@ def sandboxed(folder: Path, redis: Server) -> Launcher:
     )
 
 
+def only_app(folder: Path, redis: Server) -> Launcher:
+    """The console script of app alone."""
+    return Launcher(folder, redis, ["example-app"])
+
+
 def uvicorn(folder: Path, redis: Server) -> Launcher:
     """The uvicorn command for app, console scripts for the others."""
     app = ["uvicorn", "example:app", "--port", "{port}"]

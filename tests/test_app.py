@@ -12,13 +12,9 @@ from typing import Any
 
 import pytest
 
-from .launchers import SCRIPTS, Launcher
+from .launchers import SCRIPTS, Launcher, only_app
 from .server import Server, free_port
 from .waiting import eventually
-
-
-def only_app(folder: Path, redis: Server) -> Launcher:
-    return Launcher(folder, redis, ["example-app"])
 
 
 @pytest.fixture
@@ -27,21 +23,6 @@ def app(launch: Callable[..., Any], redis: Server) -> Launcher:
     app.start()
     app.eventually(app.answers)
     return app
-
-
-@pytest.fixture
-def serve(
-    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
-) -> Callable[..., Launcher]:
-    """Serves an api.py of one's own: serve("app = …", UVICORN_ROOT_PATH="/x")."""
-
-    def start(text: str, **environ: str) -> Launcher:
-        own: Launcher = launch(only_app, redis, PYTHONPATH=api(text), **environ)
-        own.start()
-        own.eventually(lambda: "app ready: " in own.stdout())
-        return own
-
-    return start
 
 
 @pytest.fixture

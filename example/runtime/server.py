@@ -2,25 +2,39 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
+import signal
 import socket
-import stat
+import ssl
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.importer import ImportFromStringError
 
+from . import listen, options
 from .health import Probes, Redis
+from .limits import Limits, quiet_seconds
 from .process import Process
+from .streams import Streams
 
 logger = logging.getLogger(__name__)
 
-# How long a stopping server goes on to answer connections that the kernel has already accepted.
+TICK_SECONDS = 1.0
+SLOW_SECONDS = 10.0
+"""A start-up of the application that takes longer is told."""
 LINGER_LEAST = 0.05
 LINGER_MOST = 1.0
+"""How long a stopping server goes on to answer connections that the kernel has already accepted."""
+QUIET_SECONDS = 1.0
+"""A connection on which nothing came for so long may be closed at once."""
+CUT_SECONDS = 0.5
+"""How long requests that are cut off, and then threads, may take to end."""
+SHUTDOWN_SECONDS = 2.0
+"""How long the application's own shut-down may take."""
 
 
 async def serve(
@@ -29,75 +43,79 @@ async def serve(
     """Serve the ASGI application `app`, with /livez and /readyz, until `process` is told to stop.
 
     On the listening socket at descriptor 0 where there is one, else on `host`:`port`.
-    Exits with status 3, uvicorn's own for this, if the address cannot be had or the
-    application's start-up fails.
+    Exits with status 2 if an option UVICORN_* is wrong, and with 3, uvicorn's own for this, if
+    the address cannot be had or the application's start-up fails.
     """
-    listener = inherited_socket() or bind(host, port)
-    # Its access log would cost more than the answer; its other lines repeat ours.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=max(1, round(drain_seconds)),
-    )
-    config.load()
-    config.loaded_app = Probes(config.loaded_app, redis, config.root_path)
-    await Server(config, process, address(listener)).serve(sockets=[listener])
+    config = _configure(app)
+    listeners = listen.listeners(host, port, config.backlog)
+    if listeners[0].family == socket.AF_UNIX:
+        config.loaded_app = _Local(config.loaded_app)
+    streams = Streams(Probes(config.loaded_app, redis, config.root_path))
+    config.loaded_app = streams
+    where = " ".join(listen.address(each, "https" if config.ssl else "http") for each in listeners)
+    await Server(config, process, where, streams, drain_seconds).serve(sockets=listeners)
+    _end_within(CUT_SECONDS)
 
 
-def inherited_socket() -> socket.socket | None:
-    """The listening socket at descriptor 0, as `[fcgi-program]` and inetd hand it down.
-
-    A copy with its real family and protocol: uvicorn's own `--fd` takes any socket for a Unix
-    one, so the event loop leaves out TCP_NODELAY and keep-alive answers wait 40 ms each.
-    """
-    if not stat.S_ISSOCK(os.fstat(0).st_mode):
-        return None
-    listener = socket.socket(fileno=os.dup(0))
-    listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    if not listening:
-        listener.close()
-        return None
-    return listener
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket of our own on `host`:`port`."""
+def _configure(app: Any) -> uvicorn.Config:
     try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, proto)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(2048)
-    except OSError as error:
-        hint = (
-            "another program listens there: stop it, or set PORT"
-            if error.errno == errno.EADDRINUSE
-            else "set HOST and PORT to an address that this machine may use"
-        )
-        logger.error("cannot listen on %s:%s: %s; %s", host, port, error.strerror, hint)
-        sys.exit(STARTUP_FAILURE)
-    return listener
+        chosen = options.read()
+        # Its other lines repeat ours.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+        config = uvicorn.Config(app, log_config=None, **chosen)
+        if config.ws == "auto":
+            config.ws = _websocket  # type: ignore[assignment]
+        config.load()
+    except options.OptionsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except (ImportFromStringError, ssl.SSLError, OSError) as error:
+        print(f"wrong setting: UVICORN_SSL_… or UVICORN_WS: {error}", file=sys.stderr)
+        sys.exit(2)
+    return config
 
 
-def address(listener: socket.socket) -> str:
-    name = listener.getsockname()
-    if listener.family == socket.AF_UNIX:
-        return f"unix:{name}"
-    host = f"[{name[0]}]" if ":" in name[0] else name[0]
-    return f"http://{host}:{name[1]}"
+def _websocket(**parts: Any) -> asyncio.Protocol:
+    """uvicorn's own choice, which only those pay for who use it."""
+    from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+
+    assert AutoWebSocketsProtocol
+    return AutoWebSocketsProtocol(**parts)
+
+
+class _Local:
+    """An application on a Unix socket: who is let in there is on this machine."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan" and not scope.get("client"):
+            # Else nobody would be trusted to say whom it asks for: see FORWARDED_ALLOW_IPS.
+            scope["client"] = ("127.0.0.1", 0)
+        await self._app(scope, receive, send)
 
 
 class Server(uvicorn.Server):
     """uvicorn's server with `Process`'s signals and a stop that fails no request."""
 
-    def __init__(self, config: uvicorn.Config, process: Process, where: str) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        process: Process,
+        where: str,
+        streams: Streams,
+        drain_seconds: float,
+    ) -> None:
         super().__init__(config)
         self.process = process
         self.where = where
+        self.streams = streams
+        self.drain_seconds = drain_seconds
+        self.limits = Limits(self.server_state.connections)
+        config.http_protocol_class = self.limits.over(config.http_protocol_class)
+        self._status = ""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -105,33 +123,152 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            async with asyncio.timeout(None) as patience:
+                watch = asyncio.create_task(self._watch_startup(patience))
+                with _tell_of_dead_tasks():
+                    await super().startup(sockets)
+                watch.cancel()
+        except TimeoutError:
+            logger.warning("told to stop before the application had started")
+            self.should_exit = True
+            return
         self.process.ready(f"serving on {self.where}")
 
+    async def _watch_startup(self, patience: asyncio.Timeout) -> None:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        told = False
+        self.process.status("the application starts")
+        while not await self.process_stops_within(SLOW_SECONDS):
+            took = loop.time() - start
+            self.process.status(f"the application has been starting for {took:.0f} s")
+            if not told:
+                logger.warning("the application's start-up takes more than %.0f s", SLOW_SECONDS)
+                told = True
+        patience.reschedule(loop.time())
+
+    async def process_stops_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.stopping.wait(), seconds)
+        return self.process.stopping.is_set()
+
     async def main_loop(self) -> None:
-        counter = 0
-        while not await self.on_tick(counter):
-            counter += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.process.stopping.wait(), 0.1)
-                self.should_exit = True
+        loop = asyncio.get_running_loop()
+        # Each tenth of uvicorn's ticks does all that there is to do.
+        while not await self.on_tick(0):
+            self.limits.sweep(loop.time())
+            self._tell()
+            if await self.process_stops_within(TICK_SECONDS):
+                # Others hook into this, to be told of it: sse-starlette does.
+                self.handle_exit(signal.SIGTERM, None)
+
+    def _tell(self) -> None:
+        state = self.server_state
+        counts = f"{state.total_requests} answered, {len(state.connections)} connections open"
+        if counts != self._status:
+            self._status = counts
+            self.process.status(f"serving on {self.where}, {counts}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.drain_seconds
         for server in self.servers:
             server.close()
         for listener in sockets or []:
             listener.close()
-        await self._linger()
-        await super().shutdown(sockets)
+        self._say_that_it_is_the_last()
+        await asyncio.gather(self.streams.end(), self._linger())
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._drain(end - loop.time())
+        await self._end_application()
 
-    async def _linger(self) -> None:
+    def _say_that_it_is_the_last(self) -> None:
         # uvicorn drops a connection whose request has not arrived yet. Answer it instead, with
         # the word that it was the last on this connection.
         closing = (b"connection", b"close")
         self.config.encoded_headers.append(closing)
         self.server_state.default_headers.append(closing)
+
+    async def _linger(self) -> None:
+        """Give what comes on connections that were not quiet for long the time to come."""
         loop = asyncio.get_running_loop()
-        start = loop.time()
+        connections = self.server_state.connections
+
+        def quiet() -> bool:
+            return all(quiet_seconds(each, loop.time()) > QUIET_SECONDS for each in connections)
+
         await asyncio.sleep(LINGER_LEAST)
-        while self.server_state.connections and loop.time() - start < LINGER_MOST:  # noqa: ASYNC110 uvicorn's set tells nobody when it changes
-            await asyncio.sleep(0.01)
+        await _until(quiet, LINGER_MOST)
+
+    async def _drain(self, seconds: float) -> None:
+        """Let what is in hand end, for so long at most; cut off the rest."""
+        state = self.server_state
+        if await _until(lambda: not (state.connections or state.tasks), seconds):
+            return
+        left = max(len(state.connections), len(state.tasks))
+        logger.warning("%d requests cut off: not done after %g s", left, self.drain_seconds)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        # Those who listen to that end by themselves.
+        await asyncio.sleep(LINGER_LEAST)
+        for task in state.tasks:
+            task.cancel()
+        await _until(lambda: not state.tasks, CUT_SECONDS)
+
+    async def _end_application(self) -> None:
+        try:
+            async with asyncio.timeout(SHUTDOWN_SECONDS):
+                await self.lifespan.shutdown()
+        except TimeoutError:
+            logger.error("the application's shut-down takes more than %g s: left", SHUTDOWN_SECONDS)
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait for what nobody tells of, for so long at most; returns whether it came."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not (came := condition()) and loop.time() < end:  # noqa: ASYNC110 uvicorn's sets tell nobody when they change
+        await asyncio.sleep(0.01)
+    return came
+
+
+@contextlib.contextmanager
+def _tell_of_dead_tasks() -> Iterator[None]:
+    """Log the end of each task that begins meanwhile and fails, if nobody else asks for it.
+
+    asyncio itself tells only when nobody holds the task any more, and the application holds
+    those that it starts first as long as it lives.
+    """
+
+    def create(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        task.add_done_callback(lambda task: loop.call_later(TICK_SECONDS, _tell_if_it_died, task))
+        return task
+
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    loop.set_task_factory(create)
+    try:
+        yield
+    finally:
+        loop.set_task_factory(before)
+
+
+def _end_within(seconds: float) -> None:
+    """End the process even if threads do not: a plain function that was cut off runs on in one."""
+
+    def end() -> None:
+        logger.warning("left threads that do not end")
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _tell_if_it_died(task: "asyncio.Task[Any]") -> None:
+    if task._log_traceback:
+        logger.error("background task %s died", task.get_name(), exc_info=task.exception())

@@ -1,0 +1,148 @@
+"""Slow clients: how long one may take, and how many connections there may be.
+
+Looked at once a second, so that a request that comes as it should costs nothing. The state of a
+connection is read from uvicorn's own protocols for HTTP/1.1, `httptools` and `h11`.
+"""
+
+import asyncio
+import heapq
+import logging
+import math
+import resource
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+HEADERS, BODY, READER, APPLICATION, NOTHING = "headers", "body", "reader", "application", "nothing"
+"""What a connection waits for."""
+
+SECONDS = {HEADERS: 20.0, READER: 60.0}
+"""How long it may: for a request to begin and its headers to end; for a client to read on."""
+BODY_SECONDS = 30.0
+BODY_RATE = 500
+"""A body that brings less than this many bytes a second for BODY_SECONDS is given up."""
+SHARE = 0.75
+"""Of this process's descriptors, what connections may take: the application needs some too."""
+TELL_SECONDS = 60.0
+"""What goes on is told once in this time."""
+
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+
+
+class Limits:
+    """The bounds for the HTTP connections of one server; `connections` is uvicorn's set of all."""
+
+    def __init__(self, connections: set[Any]) -> None:
+        self._connections = connections
+        self._slow = 0
+        self._told: dict[str, float] = {}
+
+    def over(self, protocol: type[Any]) -> type[Any]:
+        """uvicorn's HTTP `protocol`, within these limits."""
+        limits = self
+
+        class Limited(protocol):  # type: ignore[misc]
+            def connection_made(self, transport: asyncio.Transport) -> None:
+                self.mark: object = (HEADERS, None, 0)
+                self.since, self.arrived = self.loop.time(), 0
+                if limits.admits(self.since):
+                    super().connection_made(transport)
+                else:
+                    self.transport = transport
+                    transport.write(BUSY)
+                    transport.close()
+
+            def data_received(self, data: bytes) -> None:
+                self.arrived += len(data)
+                super().data_received(data)
+
+        return Limited
+
+    def admits(self, now: float) -> bool:
+        """Whether there may be one more connection, if need be in place of a slow one."""
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = int(descriptors * SHARE)
+        if descriptors == resource.RLIM_INFINITY or len(self._connections) < most:
+            return True
+        room = self._make_room(now)
+        what = "the slowest are closed" if room else "new ones are refused"
+        self._tell(now, what, f"{most} connections, the most for {descriptors} descriptors: {what}")
+        return room
+
+    def sweep(self, now: float) -> None:
+        """Close what is too slow; to be called once a second."""
+        slow = [each for each in self._limited() if _is_slow(each, now)]
+        for connection in slow:
+            self._close(connection)
+        self._slow += len(slow)
+        if self._slow and self._tell(now, "", f"closed {self._slow} connections: too slow"):
+            self._slow = 0
+
+    def _make_room(self, now: float) -> bool:
+        """Close the twentieth part of what can best be spared; False if nothing can."""
+        spare: dict[str, list[Any]] = {HEADERS: [], NOTHING: [], BODY: []}
+        for connection in self._limited():
+            waits, age = _waits_for(connection), quiet_seconds(connection, now)
+            if waits != BODY or age > 1 > connection.arrived / age / BODY_RATE:
+                spare.get(waits, []).append(connection)
+        found = next(filter(None, spare.values()), [])
+        most = 1 + len(found) // 20
+        for connection in heapq.nlargest(most, found, key=lambda each: quiet_seconds(each, now)):
+            self._close(connection)
+        return bool(found)
+
+    def _limited(self) -> list[Any]:
+        """All that are HTTP, as WebSockets are not any more."""
+        return [each for each in self._connections if hasattr(each, "arrived")]
+
+    def _close(self, connection: Any) -> None:
+        connection.transport.abort()
+        # At once, since the event loop tells it later: or more would be closed than need be.
+        self._connections.discard(connection)
+
+    def _tell(self, now: float, kind: str, what: str) -> bool:
+        if now - self._told.get(kind, -TELL_SECONDS) < TELL_SECONDS:
+            return False
+        self._told[kind] = now
+        logger.warning("%s", what)
+        return True
+
+
+def quiet_seconds(connection: Any, now: float) -> float:
+    """How long it has waited for what it waits for now; 0 for a WebSocket."""
+    if not hasattr(connection, "arrived"):
+        return 0.0
+    if kept := connection.timeout_keep_alive_task:
+        return float(now - kept.when() + connection.timeout_keep_alive)
+    same = connection.mark[:2] == (_waits_for(connection), connection.cycle)
+    return float(now - connection.since) if same else 0.0
+
+
+def _waits_for(connection: Any) -> str:
+    cycle = connection.cycle
+    if connection.timeout_keep_alive_task:
+        return NOTHING
+    if connection.transport.is_closing() or connection.flow.write_paused:
+        return READER
+    if cycle is None or cycle.response_complete:
+        return HEADERS
+    # A client may wait for the word to go on; and an application that does not read holds it up.
+    held_up = cycle.waiting_for_100_continue or connection.flow.read_paused
+    return BODY if cycle.more_body and not held_up else APPLICATION
+
+
+def _is_slow(connection: Any, now: float) -> bool:
+    waits = _waits_for(connection)
+    unread = connection.transport.get_write_buffer_size() if waits == READER else 0
+    mark = (waits, connection.cycle, unread)
+    if mark != connection.mark:
+        connection.mark, connection.since, connection.arrived = mark, now, 0
+    age = now - connection.since
+    if waits == BODY and age >= BODY_SECONDS:
+        connection.since = now
+        arrived, connection.arrived = connection.arrived, 0
+        return bool(arrived < BODY_RATE * BODY_SECONDS)
+    return bool(age >= SECONDS.get(waits, math.inf))

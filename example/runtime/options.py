@@ -1,0 +1,102 @@
+"""The server's options: UVICORN_* in the environment, as uvicorn's own command reads them."""
+
+import ipaddress
+import os
+from typing import Any
+
+import click
+import uvicorn
+
+PREFIX = "UVICORN_"
+
+OURS: dict[str, Any] = {
+    # Longer than balancers leave a connection idle (60 s is common): else it may be closed here
+    # at the very moment at which a request is sent on it.
+    "timeout_keep_alive": 75,
+    # It would cost more than many an answer.
+    "access_log": False,
+}
+"""What is not uvicorn's default."""
+
+ELSEWHERE = {
+    "app": "the application is `app` in api.py",
+    "app_dir": "the application is `app` in api.py",
+    "host": "set HOST, or `socket` in supervisord.conf",
+    "port": "set PORT, or `socket` in supervisord.conf",
+    "uds": "set `socket = unix:///path` in supervisord.conf",
+    "fd": "a socket at descriptor 0 is taken by itself",
+    "workers": "set `numprocs` in supervisord.conf",
+    "reload": "use `supervisorctl roll app`",
+    "reload_dirs": "use `supervisorctl roll app`",
+    "reload_includes": "use `supervisorctl roll app`",
+    "reload_excludes": "use `supervisorctl roll app`",
+    "reload_delay": "use `supervisorctl roll app`",
+    "loop": "it is uvloop",
+    "http2": "let the balancer speak it",
+    "env_file": "set `environment` in supervisord.conf",
+    "log_config": "set LOG_FORMAT",
+    "log_level": "set LOG_LEVEL",
+    "use_colors": "set LOG_FORMAT",
+    "timeout_graceful_shutdown": "set DRAIN_SECONDS",
+    "timeout_worker_healthcheck": "set `watchdog` in supervisord.conf",
+    "version": "it is no option",
+}
+"""What uvicorn's command has and is something else here; and what that is."""
+
+
+class OptionsError(Exception):
+    """One or more variables hold what they must not; the message names each of them."""
+
+
+def read() -> dict[str, Any]:
+    """Arguments for `uvicorn.Config`, from the environment.
+
+    Raises OptionsError, which tells all that is wrong at once.
+    """
+    command = uvicorn.main
+    context = click.Context(command, auto_envvar_prefix=PREFIX.rstrip("_"))
+    options, wrong = dict(OURS), []
+    known = {f"{PREFIX}{each.name.upper()}": each for each in command.params if each.name}
+    # An empty one counts as none, as it does for uvicorn's command.
+    for variable in sorted(each for each in os.environ if each.startswith(PREFIX)):
+        if not os.environ[variable]:
+            continue
+        parameter = known.get(variable)
+        try:
+            if parameter is None or not parameter.name:
+                raise ValueError("there is no such option")
+            if parameter.name in ELSEWHERE:
+                raise ValueError(ELSEWHERE[parameter.name])
+            value, _ = parameter.handle_parse_result(context, {}, [])
+            options[parameter.name] = _checked(parameter.name, value)
+        except (click.UsageError, ValueError) as error:
+            text = error.message if isinstance(error, click.UsageError) else str(error)
+            wrong.append(f"{variable}: {text}")
+    if allowed := os.environ.get("FORWARDED_ALLOW_IPS"):
+        try:
+            _checked("forwarded_allow_ips", allowed)
+        except ValueError as error:
+            wrong.append(f"FORWARDED_ALLOW_IPS: {error}")
+    if wrong:
+        raise OptionsError("\n".join(f"wrong setting: {line}" for line in wrong))
+    return options
+
+
+def _checked(name: str, value: Any) -> Any:
+    """What uvicorn would take and then not serve with."""
+    least = 1 if name.startswith("limit_") and name != "limit_max_requests_jitter" else 0
+    if isinstance(value, int | float) and value < least:
+        raise ValueError(f"{value} is less than {least}")
+    if name == "http" and value not in ("auto", "h11", "httptools"):
+        raise ValueError(f"{value!r} is not auto, h11 or httptools")
+    if name == "root_path" and value and (value[0] != "/" or value[-1] == "/"):
+        raise ValueError(f"{value!r} does not begin with /, or ends with it")
+    if name == "headers":
+        pairs = [header.partition(":") for header in value]
+        if not all(colon and key for key, colon, _ in pairs):
+            raise ValueError("is not Name:value, with blanks between several")
+        return [(key, text) for key, _, text in pairs]
+    if name == "forwarded_allow_ips" and value != "*":
+        for host in value.split(","):
+            ipaddress.ip_network(host.strip())
+    return value
