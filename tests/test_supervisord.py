@@ -186,13 +186,13 @@ def test_the_control_socket_is_for_its_owner_only(layout: Layout) -> None:
 
 
 def test_a_taken_port_is_told(launch: Launch, redis: Server) -> None:
-    """supervisord names the address, and exits with a status that is not 0."""
+    """supervisord names the address in one line, and exits with 2."""
     layout = launch(Layout, redis)
     with socket.create_server(("127.0.0.1", layout.port)):
         super(Layout, layout).start()
-        assert layout.processes[0].wait(20) != 0
-    assert f"127.0.0.1:{layout.port}" in layout.stdout()
-    assert "in use" in layout.stdout()
+        assert layout.processes[0].wait(20) == 2
+    assert f"socket = tcp://127.0.0.1:{layout.port}: Address already in use" in layout.stdout()
+    assert "Traceback" not in layout.stdout()
 
 
 def test_a_wrong_setting_ends_it_all(launch: Launch, redis: Server) -> None:

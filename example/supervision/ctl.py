@@ -9,12 +9,17 @@ from typing import Any
 from xmlrpc.client import Fault
 
 from supervisor.supervisorctl import ControllerPluginBase, LSBInitExitStatuses
+from supervisor.xmlrpc import Faults
 
 from .values import MOST_PROCESSES
 
 STATES_OF_FAILURE = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN")
 READY_WITHIN = 60.0
 POLL_SECONDS = 0.1
+NOT_OFFERED = (
+    "this supervisord does not offer it: the verbs need a [unix_http_server], and in supervisord's"
+    " own file [rpcinterface:supervision] with this part on"
+)
 Row = dict[str, Any]
 
 
@@ -76,7 +81,8 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
             self.ctl.exitstatus = LSBInitExitStatuses.INVALID_ARGS
             return
         except Fault as fault:
-            self.ctl.output(f"ERROR: {fault.faultString}")
+            unknown = fault.faultCode == Faults.UNKNOWN_METHOD
+            self.ctl.output(f"ERROR: {NOT_OFFERED if unknown else fault.faultString}")
             good = False
         if not good:
             self.ctl.exitstatus = LSBInitExitStatuses.GENERIC
@@ -101,10 +107,10 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
     def _rows(self, names: list[str]) -> list[Row]:
         rows: list[Row] = self._supervision.ready()
         wanted = [name.removesuffix(":*") for name in names]
-        known = {row["name"] for row in rows} | {row["group"] for row in rows}
+        known = set().union(*map(_names, rows))
         if unknown := [name for name in wanted if name not in known]:
             raise UsageError(f"no such program or process: {', '.join(unknown)}")
-        return [row for row in rows if not wanted or {row["name"], row["group"]} & set(wanted)]
+        return [row for row in rows if not wanted or _names(row) & set(wanted)]
 
     # roll
 
@@ -157,6 +163,10 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self._supervision.scale(program, number)
         self.ctl.output(f"{program}: {number}")
         return True
+
+
+def _names(row: Row) -> set[str]:
+    return {row["name"], row["program"], row["group"]}
 
 
 def _take_wait(words: list[str], default: float) -> float:

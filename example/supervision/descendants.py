@@ -30,8 +30,7 @@ def install(plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
     """Process of a program that has ended -> when what is left of it is killed."""
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        group, name = env.get("SUPERVISOR_GROUP_NAME", ""), env["SUPERVISOR_PROCESS_NAME"]
-        if chosen.by_names(group, name):
+        if chosen.of(plugin.process_of(env)):
             env[VARIABLE] = _invocation(plugin, os.getpid())
 
     def after_waitpid(result: tuple[int, int]) -> None:

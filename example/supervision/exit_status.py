@@ -1,8 +1,8 @@
 """A critical program that is FATAL stops everything, and supervisord's exit status tells it.
 
-It is for what cannot start. As long as another process of its group lives, or once one was ready,
-the rest goes on: a new version that does not start, or one that dies of its work, takes nothing
-healthy with it.
+It is for what cannot start. As long as another process of the program, or of the group that is
+named, lives, or once one was ready, the rest goes on: a new version that does not start, or one
+that dies of its work, takes nothing healthy with it.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from supervisor.events import ProcessStateFatalEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
 from .guard import Plugin
-from .values import Names
+from .values import Names, names_of
 
 ALIVE = (ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF)
 STATUS = 70
@@ -24,15 +24,22 @@ def install(plugin: Plugin, critical: Names) -> None:
         if plugin.options.mood != SupervisorStates.RUNNING or event.process not in critical:
             return
         name, log = event.process.config.name, plugin.options.logger.critical
-        siblings = event.process.group.processes.values()
-        if left := [each for each in siblings if each.state in ALIVE]:
-            log(f"{name} is FATAL; {len(left)} of its group go on")
-            return
-        if any(map(plugin.was_ready, siblings)):
-            log(f"{name} is FATAL; it was ready before, and the rest goes on")
+        reasons = [_reason_to_go_on(plugin, each) for each in critical.mean(event.process)]
+        if all(reasons):
+            log(f"{name} is FATAL; {reasons[0]}")
             return
         log(f"{name} is FATAL: stopping all, exit status {STATUS}")
         plugin.options.mood = SupervisorStates.SHUTDOWN
         plugin.exit_status = STATUS
 
     plugin.subscribe(ProcessStateFatalEvent, on_fatal)
+
+
+def _reason_to_go_on(plugin: Plugin, name: str) -> str:
+    """Why the rest need not stop for the program or group of this name; "" for no reason."""
+    siblings = [each for each in plugin.processes() if name in names_of(each)]
+    if left := sum(each.state in ALIVE for each in siblings):
+        return f"{left} of {name} go on"
+    if any(map(plugin.was_ready, siblings)):
+        return "it was ready before, and the rest goes on"
+    return ""

@@ -11,13 +11,15 @@ import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from supervisor import events
 from supervisor.options import make_namespec
 from supervisor.states import ProcessStates
+
+from .values import names_of
 
 Function = Callable[..., Any]
 
@@ -215,6 +217,18 @@ class Plugin:
         process.spawnerr = why
         self.options.logger.warn(f"gave up: {process.config.name}: {why}")
         process.give_up()
+
+    def process_of(self, environ: dict[str, str]) -> Any:
+        """The process object of a program that is about to run with this environment."""
+        group = self.supervisord.process_groups[environ["SUPERVISOR_GROUP_NAME"]]
+        return group.processes[environ["SUPERVISOR_PROCESS_NAME"]]
+
+    def unmatched(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that no program, process or group of the file has."""
+        known = set(self.supervisord.process_groups).union(
+            self.options.programs, *map(names_of, self.processes())
+        )
+        return [name for name in names if name not in known]
 
     def processes(self) -> list[Any]:
         """All of supervisord's process objects."""

@@ -33,6 +33,7 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
         found = {
             "name": key,
             "group": process.group.config.name,
+            "program": process.config.program,
             "pid": process.pid,
             "state": getProcessStateDescription(process.state),
             "ready": _is_ready(plugin, process, must_say_so),

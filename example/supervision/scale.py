@@ -6,7 +6,6 @@ The number lasts until supervisord restarts or reloads, or until the file's own 
 from typing import Any
 
 from supervisor.http import NOT_DONE_YET
-from supervisor.options import EventListenerPoolConfig
 from supervisor.states import RUNNING_STATES, STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
@@ -28,15 +27,18 @@ def install(plugin: Plugin, _: object) -> None:
         if hasattr(plugin.supervisord, "supvisors"):
             # It keeps notes of its own on each process, and ends supervisord where they lack.
             raise RPCError(Faults.FAILED, "Supvisors is here: use its update_numprocs")
-        group = _group(plugin, program, number)
-        if any(process.group is group for process in leaving):
+        _check(plugin, program, number)
+
+        def unfinished() -> bool:
+            return any(process.config.program == program for process in leaving)
+
+        if unfinished():
             raise RPCError(Faults.FAILED, f"{program} is still stopping those before")
-        config = numbers.parse(plugin, program, number)
-        leaving.extend(_fit(group, config))
+        for group, config in numbers.parse(plugin, program, number):
+            leaving.extend(_fit(group, config, program))
 
         def when_stopped() -> Any:
-            unfinished = any(process.group is group for process in leaving)
-            return NOT_DONE_YET if unfinished else number
+            return NOT_DONE_YET if unfinished() else number
 
         when_stopped.delay = 0.05  # type: ignore[attr-defined]
         return when_stopped
@@ -62,22 +64,24 @@ class Numbers:
         self.asked: dict[str, tuple[str | None, int]] = {}
         """Program -> the file's own number when ours was asked for, and ours."""
 
-    def parse(self, plugin: Plugin, program: str, number: int) -> Any:
-        """Read the file anew, as `reread` does; returns the group's configuration."""
+    def parse(self, plugin: Plugin, program: str, number: int) -> list[tuple[Any, Any]]:
+        """Read the file anew, as `reread` does.
+
+        Returns each group that runs the program, with what the file says of that group now.
+        """
         before = self.asked.get(program)
         self.asked[program] = (None, number)
         try:
             plugin.options.process_config(do_usage=False)
-        except ValueError as error:
+            return _groups(plugin, program)
+        except (ValueError, RPCError) as error:
             if before is None:
                 del self.asked[program]
             else:
                 self.asked[program] = before
+            if isinstance(error, RPCError):
+                raise
             raise RPCError(Faults.CANT_REREAD, str(error)) from None
-        if self.asked[program] == (None, number):
-            del self.asked[program]
-            raise RPCError(Faults.BAD_NAME, f"{program} is no [program:{program}] of the file")
-        return next(each for each in plugin.options.process_group_configs if each.name == program)
 
     def apply(self, parser: Any) -> None:
         """Set the numbers in what was read; a number that was changed there wins."""
@@ -93,28 +97,48 @@ class Numbers:
                     del self.asked[program]
 
 
-def _group(plugin: Plugin, program: str, number: int) -> Any:
+def _check(plugin: Plugin, program: str, number: int) -> None:
     if not isinstance(number, int) or not 1 <= number <= MOST_PROCESSES:
         raise RPCError(Faults.FAILED, f"expected a number from 1 to {MOST_PROCESSES}, not {number}")
-    group = plugin.supervisord.process_groups.get(program)
-    if group is None or isinstance(group.config, EventListenerPoolConfig):
-        names = sorted(
-            name
-            for name, each in plugin.supervisord.process_groups.items()
-            if not isinstance(each.config, EventListenerPoolConfig)
-        )
-        raise RPCError(Faults.BAD_NAME, f"{program}; the programs are {', '.join(names)}")
-    return group
+    programs = sorted(
+        name
+        for name, section in plugin.options.programs.items()
+        if not section.startswith("eventlistener:")
+    )
+    if program not in programs:
+        raise RPCError(Faults.BAD_NAME, f"{program}; the programs are {', '.join(programs)}")
 
 
-def _fit(group: Any, config: Any) -> list[Any]:
-    """Make the group's processes those of `config`; returns those that have to stop first."""
+def _groups(plugin: Plugin, program: str) -> list[tuple[Any, Any]]:
+    active = plugin.supervisord.process_groups
+    found = [
+        (active[config.name], config)
+        for config in plugin.options.process_group_configs
+        if config.name in active and any(_is(each, program) for each in config.process_configs)
+    ]
+    if not found:
+        raise RPCError(Faults.BAD_NAME, f"{program} is not as in the file: supervisorctl update")
+    return found
+
+
+def _fit(group: Any, config: Any, program: str) -> list[Any]:
+    """Make the group's processes of `program` those of `config`; returns those that must stop."""
     running = {each.name: each for each in group.config.process_configs}
+    stay = [each for each in config.process_configs if each.name in running or _is(each, program)]
+    names = {each.name for each in stay}
+    gone = [each for each in running.values() if each.name not in names and not _is(each, program)]
     # Who runs keeps the configuration it was started with, so that `update` sees a change of it.
-    group.config.process_configs = [running.get(each.name, each) for each in config.process_configs]
-    wanted = {each.name for each in config.process_configs}
-    for each in config.process_configs:
+    group.config.process_configs = [running.get(each.name, each) for each in stay] + gone
+    for each in stay:
         if each.name not in running:
             each.create_autochildlogs()
             group.processes[each.name] = each.make_process(group)
-    return [process for name, process in group.processes.items() if name not in wanted]
+    return [
+        process
+        for name, process in group.processes.items()
+        if name not in names and _is(process.config, program)
+    ]
+
+
+def _is(config: Any, program: str) -> bool:
+    return bool(config.program == program)

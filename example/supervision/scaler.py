@@ -122,8 +122,7 @@ def run(policy: Policy, program: str, measure: Callable[[], Load | None], answer
 
 def step(policy: Policy, program: str, load: Load, supervisord: Any) -> None:
     """Look once and scale if need be."""
-    processes = supervisord.supervisor.getAllProcessInfo()
-    group = [each for each in processes if each["group"] == program]
+    group = [row for row in supervisord.supervision.ready() if row["program"] == program]
     # supervision takes away the highest numbers first.
     group.sort(key=lambda each: (len(each["name"]), each["name"]))
     workers = [each["pid"] for each in group]

@@ -12,6 +12,10 @@ MOST_PROCESSES = 256
 """Of one program, by `scale`."""
 
 
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
 def is_on(text: str) -> Literal[True] | None:
     """`on` or `off`."""
     if text.lower() in OFF:
@@ -30,15 +34,30 @@ def place(text: str) -> str | None:
     raise ValueError("expected first, last or off")
 
 
+def names_of(process: Any) -> tuple[str, ...]:
+    """What a process may be called in a value, the closest name first.
+
+    In a `[group:x]` of programs the program is neither the process nor the group.
+    """
+    group, name = process.group.config.name, process.config.name
+    return name, f"{group}:{name}", process.config.program, group
+
+
 class Names:
-    """Names of programs or groups: `app worker`, or `all`."""
+    """Names of programs, processes or groups: `app worker:worker_00`, or `all`."""
 
     def __init__(self, text: str):
-        self.names = text.replace(",", " ").split()
+        words = _words(text)
+        self.all = "all" in words
+        self.names = [word for word in words if word not in ("all", *ON)]
 
     def __contains__(self, process: Any) -> bool:
-        group, name = process.group.config.name, process.config.name
-        return "all" in self.names or group in self.names or name in self.names
+        return bool(self.mean(process))
+
+    def mean(self, process: Any) -> list[str]:
+        """By which names the process is meant; by `all` it is by its program's."""
+        found = [name for name in names_of(process) if name in self.names]
+        return [process.config.program] if self.all else found
 
 
 def names(text: str) -> Names | None:
@@ -52,7 +71,7 @@ class PerProgram(Generic[T]):
     def __init__(self, text: str, read: Callable[[str], T]):
         self.default: T | None = None
         self.named: dict[str, T | None] = {}
-        for word in text.replace(",", " ").split():
+        for word in _words(text):
             name, _, value = word.rpartition("=")
             read_value = None if value.lower() in OFF else read(value)
             if name:
@@ -60,12 +79,14 @@ class PerProgram(Generic[T]):
             else:
                 self.default = read_value
 
-    def of(self, process: Any) -> T | None:
-        """The value for one process: by its own name, its group's, or the one for all."""
-        return self.by_names(process.group.config.name, process.config.name)
+    @property
+    def names(self) -> list[str]:
+        return list(self.named)
 
-    def by_names(self, group: str, name: str) -> T | None:
-        return self.named.get(name, self.named.get(group, self.default))
+    def of(self, process: Any) -> T | None:
+        """The value for one process: by its own name, its program's, its group's, or all's."""
+        found = (self.named[name] for name in names_of(process) if name in self.named)
+        return next(found, self.default)
 
 
 def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | None]:
@@ -75,15 +96,17 @@ def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | Non
 
 def status(text: str) -> int:
     """An exit status that means a failure."""
-    value = int(text)
-    if not 1 <= value <= 255:
+    if not text.isdecimal() or not 1 <= int(text) <= 255:
         raise ValueError("expected an exit status from 1 to 255")
-    return value
+    return int(text)
 
 
 def seconds(text: str) -> float:
     """A positive number of seconds, up to a year."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= LONGEST:
         raise ValueError("expected a positive number of seconds, up to a year")
     return value

@@ -30,8 +30,7 @@ def install(plugin: Plugin, deadlines: PerProgram[float]) -> None:
     last_turn = time.monotonic()
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        group, name = env.get("SUPERVISOR_GROUP_NAME", ""), env["SUPERVISOR_PROCESS_NAME"]
-        if limit := deadlines.by_names(group, name):
+        if limit := deadlines.of(plugin.process_of(env)):
             env["WATCHDOG_USEC"] = str(int(limit * 1e6))
             env.pop("WATCHDOG_PID", None)
 

@@ -37,7 +37,7 @@ def test_a_program_lives_as_long_as_one_of_its_processes(foreign: Make) -> None:
     here = foreign(pair, "critical = pair").start()
     here.eventually(lambda: here.table().get("pair:pair_0") == "FATAL")
     here.running("pair:pair_1")
-    assert "pair_0 is FATAL; 1 of its group go on" in here.log()
+    assert "pair_0 is FATAL; 1 of pair go on" in here.log()
     assert here.lives()
 
 
@@ -78,13 +78,15 @@ def test_as_pid_1(foreign: Make) -> None:
     assert here.start().wait() == 70
 
 
-def test_a_wrong_key_or_value_tells_what_is_right(foreign: Make) -> None:
-    for plugin, message in (
-        ("wakes = on", "unknown part: wakes; the parts are path, logs, wake"),
-        ("wake = maybe", "wake = maybe: expected on or off"),
-        ("crash_loop = 5", "crash_loop = 5: expected deaths/seconds/longest delay"),
-    ):
-        here = foreign(PROGRAMS, plugin)
-        done = subprocess.run(here.command, env=here.environ, capture_output=True, text=True)
-        assert done.returncode == 2
-        assert message in done.stdout + done.stderr
+def test_a_program_in_a_group_may_be_critical(foreign: Make) -> None:
+    """By its own name, while the others of its group are not."""
+    pair = "[group:pair]\nprograms = bad,good\n"
+    here = foreign(pair + PROGRAMS, "critical = bad").start()
+    assert here.wait() == 70
+
+
+def test_a_group_is_critical_as_a_whole(foreign: Make) -> None:
+    pair = "[group:pair]\nprograms = bad,good\n"
+    here = foreign(pair + PROGRAMS, "critical = pair").start()
+    here.eventually(lambda: here.table() == {"pair:bad": "FATAL", "pair:good": "RUNNING"})
+    assert here.lives()

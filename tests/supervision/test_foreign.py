@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from example.supervision import PARTS
+from example.supervision.parts import PARTS
 
 from ..server import free_port
 from .foreign import Foreign

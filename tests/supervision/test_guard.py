@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import example.supervision
-from example.supervision import PARTS
+from example.supervision.parts import PARTS
 
 from ..layout import ROOT
 from .foreign import EVENTS, Foreign

@@ -87,6 +87,18 @@ def test_a_configuration_error_is_not_tried_again(foreign: Make) -> None:
     assert "Exit status 2: its configuration is wrong" in here.ctl("status", "wrong").stdout
 
 
+def test_a_program_in_a_group_may_have_its_own_status(foreign: Make) -> None:
+    """By the name of the program, which is neither that of the group nor of a process."""
+    here = foreign(
+        "[group:pair]\nprograms = wrong,other\n"
+        "[program:wrong]\ncommand=/bin/sh -c 'exit 3'\nprocess_name = wrong_%(process_num)d\n"
+        "[program:other]\ncommand=/bin/sh -c 'exit 3'\nstartretries=1\n",
+        "config_error = wrong=3",
+    ).start()
+    here.eventually(lambda: set(here.table().values()) == {"FATAL"})
+    assert [len(spawned(here, name)) for name in ("wrong_0", "other")] == [1, 2]
+
+
 def test_exitcodes_say_what_is_expected(foreign: Make) -> None:
     """Not 0 by itself: of three that exit at once only the one that does so as told is left."""
     here = foreign(

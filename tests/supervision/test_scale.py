@@ -24,9 +24,13 @@ command = /bin/sleep 1000
 
 [program:left]
 command = /bin/sleep 1000
+process_name = left_%(process_num)d
+
+[program:right]
+command = /bin/sleep 1000
 
 [group:several]
-programs = left
+programs = left,right
 
 [eventlistener:listens]
 command = /bin/cat
@@ -96,6 +100,32 @@ def test_an_edit_is_not_hidden_by_scaling(foreign: Make) -> None:
     assert "work: changed" in here.ctl("reread").stdout
 
 
+def test_a_program_in_a_group(foreign: Make) -> None:
+    """The others of the group go on, and `update` sees no change."""
+    here = foreign(PROGRAMS).start()
+    here.running("several:left_0", "several:right")
+    kept = here.pid("several:left_0"), here.pid("several:right")
+    assert here.ctl("scale", "left", "3").returncode == 0
+    here.running("several:left_1", "several:left_2")
+    assert "No config updates" in here.ctl("reread").stdout
+    assert here.ctl("scale", "left", "1").returncode == 0
+    assert [name for name in here.table() if name.startswith("several:")] == [
+        "several:left_0",
+        "several:right",
+    ]
+    assert kept == (here.pid("several:left_0"), here.pid("several:right"))
+
+
+def test_what_is_not_here_yet_is_told(foreign: Make) -> None:
+    """A program that is in the file, but that no `update` has started."""
+    here = foreign(PROGRAMS).start()
+    here.write(PROGRAMS + "[program:late]\ncommand = /bin/sleep 1000\n")
+    here.ctl("reread")
+    done = here.ctl("scale", "late", "1")
+    assert done.returncode == 1
+    assert "supervisorctl update" in done.stdout
+
+
 def test_a_reload_returns_to_the_file(foreign: Make) -> None:
     here = foreign(PROGRAMS).start()
     here.ctl("scale", "work", "4")
@@ -109,10 +139,9 @@ def test_clear_errors(foreign: Make) -> None:
     """Wrong names and numbers change nothing and say what is right."""
     here = foreign(PROGRAMS).start()
     for words, message in (
-        (["wrok", "2"], "wrok; the programs are several, single, work"),
-        (["listens", "2"], "listens; the programs are several, single, work"),
-        (["several", "2"], "several is no [program:several] of the file"),
-        (["left", "2"], "left; the programs are"),
+        (["wrok", "2"], "wrok; the programs are left, right, single, work"),
+        (["listens", "2"], "listens; the programs are left, right, single, work"),
+        (["several", "2"], "several; the programs are left, right, single, work"),
         (["work"], "scale takes a program and a number"),
         (["work", "many"], "scale takes a program and a number"),
         (["work", "0"], "expected a number from 1 to 256"),
@@ -150,7 +179,7 @@ def test_help_tells_of_every_verb(foreign: Make) -> None:
 
 def test_off_is_stock(foreign: Make) -> None:
     here = foreign(PROGRAMS, "scale = off").start()
-    assert "UNKNOWN_METHOD" in here.ctl("scale", "work", "3").stdout
+    assert "does not offer it" in here.ctl("scale", "work", "3").stdout
     assert names(here) == first(2)
 
 

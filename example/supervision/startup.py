@@ -1,0 +1,116 @@
+"""What goes wrong while supervisord starts is told in one line, with exit status 2.
+
+supervisord imports the plugin before it reads the programs, and makes it only once all sockets are
+open. What has to come in between is put around supervisord's own functions here, at import.
+"""
+
+import errno
+import functools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from supervisor.options import FastCGIGroupConfig, ServerOptions
+from supervisor.supervisord import Supervisor
+from supervisor.xmlrpc import Faults, RPCError
+
+LONGEST_PATH = 107
+"""Bytes that the kernel takes for a Unix socket's path. supervisord binds `PATH.PID` first."""
+NO_SERVER = "the file has no [unix_http_server]: supervisorctl ready, roll and scale need one"
+HINTS = {
+    errno.EADDRINUSE: "another program listens there: stop it, or set another address",
+    errno.EACCES: "this user may not listen there: set another address",
+    errno.EADDRNOTAVAIL: "this machine has no such address: set another",
+}
+
+
+def around(owner: type, name: str) -> Callable[[Callable[..., Any]], None]:
+    """Decorates a function that is called in place of `owner.name`, with the original first."""
+    original = getattr(owner, name)
+
+    def put(function: Callable[..., Any]) -> None:
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return function(original, *args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    return put
+
+
+@around(ServerOptions, "process_groups_from_parser")
+def _forget_the_programs(original: Any, self: Any, parser: Any) -> list[Any]:
+    self.programs = {}  # name -> section of the file
+    groups: list[Any] = original(self, parser)
+    return groups
+
+
+@around(ServerOptions, "processes_from_section")
+def _note_the_program(
+    original: Any, self: Any, parser: Any, section: str, *args: Any, **kwargs: Any
+) -> list[Any]:
+    """In a group a process's configuration does not tell of which program it is."""
+    configs: list[Any] = original(self, parser, section, *args, **kwargs)
+    program = section.partition(":")[2].strip()
+    self.programs[program] = section
+    for config in configs:
+        config.program = program
+    return configs
+
+
+@around(Supervisor, "add_process_group")
+def _tell_why_not(original: Any, self: Any, config: Any) -> Any:
+    try:
+        return original(self, config)
+    except ValueError as error:
+        if not isinstance(config, FastCGIGroupConfig):
+            raise
+        message = _no_socket(config, error.__context__ or error)
+    if self.options.httpservers:  # asked by `supervisorctl update`: all else goes on
+        raise RPCError(Faults.FAILED, message)
+    return self.options.usage(message)
+
+
+@around(ServerOptions, "openhttpservers")
+def _check_and_open(original: Any, self: Any, supervisord: Any) -> None:
+    if wrong := [*_wrong_values(self), *_paths_too_long(self)]:
+        self.usage("\n".join(wrong))
+    original(self, supervisord)
+    for name, factory, values in _our_sections(self):
+        if not self.server_configs:
+            # supervisord makes its plugins for each HTTP server: without one, none.
+            factory(supervisord, **values)
+        if all(server["family"] != socket.AF_UNIX for server in self.server_configs):
+            self.logger.warn(f"{name}: {NO_SERVER}")
+
+
+def _our_sections(options: Any) -> list[tuple[str, Callable[..., object], dict[str, str]]]:
+    """Name, factory and values of each [rpcinterface:NAME] that is ours."""
+    factories = options.rpcinterface_factories
+    return [each for each in factories if each[1].__module__ == f"{__package__}.parts"]
+
+
+def _wrong_values(options: Any) -> Iterator[str]:
+    from .parts import wrong
+
+    for name, _, values in _our_sections(options):
+        for each in wrong(values):
+            yield f"[rpcinterface:{name}] {each}"
+
+
+def _paths_too_long(options: Any) -> Iterator[str]:
+    for server in options.server_configs:
+        path = server["file"] if server["family"] == socket.AF_UNIX else ""
+        if len(os.fsencode(f"{path}.{os.getpid()}")) > LONGEST_PATH:
+            yield (
+                f"[{server['section']}] file = {path}: longer than a Unix socket's path may be:"
+                f" {LONGEST_PATH} bytes with .{os.getpid()} at its end; choose a shorter one"
+            )
+
+
+def _no_socket(config: Any, error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    reason = getattr(error, "strerror", None) or str(error)
+    hint = HINTS.get(number, "set another address") if number else "set another address"
+    return f"[fcgi-program:{config.name}] socket = {config.socket_config.url}: {reason}; {hint}"
