@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
-from .runtime import queue
+from .runtime import queue, redis_url
 
 
 class SettingsError(Exception):
@@ -20,43 +19,6 @@ class SettingsError(Exception):
 
 def _setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bool = False) -> Any:
     return field(default=default, metadata={"parse": parse, "accepts": accepts, "secret": secret})
-
-
-def _redis_url(text: str) -> str:
-    url = urlsplit(text)
-    scheme, _, kind = url.scheme.partition("+")
-    if url.scheme == "unix":
-        right = bool(url.path)
-    elif scheme in ("redis", "rediss") and kind in ("", "sentinel", "cluster"):
-        service, _, database = url.path.removeprefix("/").rpartition("/")
-        if kind == "sentinel" and not service:
-            service, database = database, ""
-        hosts = url.netloc.rpartition("@")[2].split(",")
-        right = all(_is_host(host) for host in hosts) and (not database or database.isdecimal())
-        right = right and bool(service) == (kind == "sentinel") and bool(kind or len(hosts) == 1)
-    else:
-        right = False
-    # A fragment is a password with a bare # in it.
-    if not right or url.fragment:
-        raise ValueError
-    if url.query:
-        _try_options(url.query)
-    return text
-
-
-def _try_options(query: str) -> None:
-    # Only here: it is most of what a program that waits would have in memory.
-    from redis.asyncio import ConnectionPool
-
-    try:
-        ConnectionPool.from_url(f"redis://localhost?{query}").make_connection()  # type: ignore[no-untyped-call]
-    except TypeError as error:
-        raise ValueError from error
-
-
-def _is_host(text: str) -> bool:
-    url = urlsplit(f"//{text}")
-    return bool(url.hostname) and url.port != 0
 
 
 def _text(text: str) -> str:
@@ -101,9 +63,8 @@ class Settings:
 
     redis_url: str = _setting(
         "redis://localhost",
-        _redis_url,
-        "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path,"
-        " redis+sentinel://…host[:port],…/service[/db] or redis+cluster://…host[:port],…",
+        redis_url.check,
+        redis_url.ACCEPTS,
         secret=True,
     )
     redis_key: str = _setting(
@@ -160,6 +121,8 @@ class Settings:
                     values[each.name] = each.metadata["parse"](text)
             except _UnreadableError as error:
                 wrong.append(str(error))
+            except redis_url.OptionError as error:
+                wrong.append(f"{variable}: {error}")
             except ValueError:
                 shown = "(not shown)" if each.metadata["secret"] else repr(text)
                 wrong.append(f"{variable}: {shown} is not {each.metadata['accepts']}")

@@ -17,6 +17,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnectionError
 
 from .redacted import redacted
+from .redis_url import SENTINEL_OPTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 ERRORS = (RedisError, OSError)
 # Of these, what a Redis says that is there.
 REFUSALS = (ResponseError, AuthenticationError)
-
-SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 
 _TIMEOUT = 5.0  # seconds
 # No longer than a worker may be silent after a trouble that others have not noticed: see queue.py.
@@ -101,15 +100,19 @@ async def locate(url: str, key: str) -> str:
     if not kind:
         return url
     login, at, hosts = parts.netloc.rpartition("@")
-    query, sentinel_login = _sentinel_login(parts.query)
-    parts = parts._replace(query=query)
+    parts, sentinel_query, sentinel_login = _for_sentinels(parts)
     service, _, database = parts.path.removeprefix("/").partition("/")
     error: Exception = NoConnectionError(f"no {kind} node in the URL")
     for host in hosts.split(","):
-        netloc = f"{sentinel_login}{host}" if kind == "sentinel" else f"{login}{at}{host}"
-        node = parts._replace(scheme=scheme, netloc=netloc, path="")
+        node = parts._replace(scheme=scheme, netloc=f"{login}{at}{host}", path="")
+        if kind == "sentinel":
+            node = node._replace(netloc=f"{sentinel_login}{host}", query=sentinel_query)
         try:
             found = await (_master(node, service) if kind == "sentinel" else _owner(node, key))
+        except REFUSALS as refusal:
+            hint = "; give it the option sentinel_password" if kind == "sentinel" else ""
+            error = ResponseError(f"the {kind} node {host} says: {refusal}{hint}")
+            continue
         except ERRORS as failure:
             error = failure
             continue
@@ -118,13 +121,14 @@ async def locate(url: str, key: str) -> str:
     raise error
 
 
-def _sentinel_login(query: str) -> tuple[str, str]:
-    """A query without the sentinels' user and password, and these as they precede a host."""
-    options = parse_qsl(query, keep_blank_values=True)
-    theirs = {name: quote(value, safe="") for name, value in options if name in SENTINEL_OPTIONS}
-    rest = urlencode([each for each in options if each[0] not in SENTINEL_OPTIONS])
-    login = ":".join(theirs.get(name, "") for name in SENTINEL_OPTIONS)
-    return rest, f"{login}@" if theirs else ""
+def _for_sentinels(parts: SplitResult) -> tuple[SplitResult, str, str]:
+    """The URL without what is for sentinels only; their query, and their login before a host."""
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    login = {name: quote(value, safe="") for name, value in options if name in SENTINEL_OPTIONS}
+    rest = [each for each in options if each[0] not in SENTINEL_OPTIONS]
+    query = urlencode([each for each in rest if each[0] not in ("username", "password", "db")])
+    before_host = ":".join(login.get(name, "") for name in SENTINEL_OPTIONS) + "@"
+    return parts._replace(query=urlencode(rest)), query, before_host if login else ""
 
 
 async def _master(sentinel: SplitResult, service: str) -> str:

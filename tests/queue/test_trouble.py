@@ -23,6 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from example.runtime.producer import Producer
 from example.runtime.queue import SOURCE, Consumer, keys, prefixes
+from example.settings import Settings
 
 from ..server import Server, free_port, server_programs
 from ..waiting import eventually
@@ -321,38 +322,67 @@ def test_fail_over_to_a_new_address_behind_the_same_name(
         proxy.close()
 
 
+@contextlib.contextmanager
+def sentinel(folder: Path, master: Server, *lines: str) -> Iterator[int]:
+    """A sentinel that watches over `master` as the service "mine"; its port."""
+    port = free_port()
+    config = folder / "sentinel.conf"
+    own = (f"port {port}", "bind 127.0.0.1", f"dir {folder}")
+    watch = (
+        f"sentinel monitor mine 127.0.0.1 {master.port} 1",
+        "sentinel down-after-milliseconds mine 1000",
+        "sentinel failover-timeout mine 4000",
+    )
+    config.write_text("\n".join([*own, *watch, *lines, ""]))
+    command = [master.program, str(config), "--sentinel"]
+    with open(folder / "sentinel.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_sentinel_leads_to_the_master_also_after_a_fail_over(
     redis: Server, folder: Path, at: Callable[[Server, str], Workers]
 ) -> None:
-    port = free_port()
-    config = folder / "sentinel.conf"
-    config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-        f"sentinel monitor mine 127.0.0.1 {redis.port} 1\n"
-        "sentinel down-after-milliseconds mine 1000\nsentinel failover-timeout mine 4000\n"
-    )
-    with Server(folder / "b", "--replicaof", "127.0.0.1", str(redis.port)) as replica:
+    with (
+        Server(folder / "b", "--replicaof", "127.0.0.1", str(redis.port)) as replica,
+        sentinel(folder, redis) as port,
+    ):
         eventually(lambda: in_step(replica))
-        with open(folder / "sentinel.log", "wb") as log:
-            sentinel = subprocess.Popen(
-                [redis.program, str(config), "--sentinel"], stdout=log, stderr=log
-            )
-        try:
-            nobody = free_port()
-            hosts = f"127.0.0.1:{nobody},127.0.0.1:{port}"
-            workers = at(redis, f"redis+sentinel://{hosts}/mine/0")
-            workers.start()
-            workers.push("before")
-            workers.eventually(lambda: workers.told("end") == ["before"])
-            redis.client.wait(1, 1000)
-            redis.kill()
-            eventually(lambda: replica.client.info("replication")["role"] == "master", within=30)
-            workers.redis = replica
-            workers.push("after")
-            workers.eventually(lambda: "after" in workers.told("end"), within=20)
-        finally:
-            sentinel.kill()
-            sentinel.wait()
+        workers = at(redis, f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/mine/0")
+        workers.start()
+        workers.push("before")
+        workers.eventually(lambda: workers.told("end") == ["before"])
+        redis.client.wait(1, 1000)
+        redis.kill()
+        eventually(lambda: replica.client.info("replication")["role"] == "master", within=30)
+        workers.redis = replica
+        workers.push("after")
+        workers.eventually(lambda: "after" in workers.told("end"), within=20)
+
+
+def test_sentinels_may_ask_for_a_password_of_their_own(
+    redis: Server, folder: Path, at: Callable[[Server, str], Workers]
+) -> None:
+    """Without it the line says how to give it."""
+    secrets = ("requirepass theirs", "sentinel auth-pass mine ours")
+    with sentinel(folder, redis, *secrets) as port:
+        workers = at(redis, f"redis+sentinel://:ours@127.0.0.1:{port}/mine")
+        redis.client.config_set("requirepass", "ours")
+        workers.push("a")
+        workers.launch()
+        workers.eventually(lambda: "give it the option sentinel_password" in workers.log())
+        workers.url = settings_url(f"{workers.url}?sentinel_password=theirs")
+        workers.start()
+        workers.eventually(lambda: workers.told("end") == ["a"])
+
+
+def settings_url(url: str) -> str:
+    """What the programs make of REDIS_URL."""
+    return Settings.load({"REDIS_URL": url}).redis_url
 
 
 def test_tls(folder: Path, at: Callable[[Server, str], Workers]) -> None:
@@ -371,10 +401,13 @@ def test_tls(folder: Path, at: Callable[[Server, str], Workers]) -> None:
     options = f"--tls-port {port} --tls-cert-file {cert} --tls-key-file {key}"
     server = Server(folder / "tls", *options.split(), "--tls-auth-clients", "no", program=program)
     with server:
-        workers = at(server, f"rediss://localhost:{port}?ssl_ca_certs={cert}")
-        workers.start()
-        workers.push("secret")
-        workers.eventually(lambda: workers.told("end") == ["secret"])
+        url = f"rediss://localhost:{port}?ssl_"
+        for options in (f"ca_certs={cert}", "cert_reqs=none"):
+            workers = at(server, settings_url(url + options))
+            worker = workers.start()
+            workers.push(options)
+            workers.eventually(lambda: workers.told("end")[-1:] == [options])  # noqa: B023
+            workers.kill(worker, signal.SIGTERM)
 
 
 class Cluster:
