@@ -24,9 +24,9 @@ services:
     image: {image}
     ulimits: {limits}
     command: {store}
-  web: {{ulimits: {limits}}}
-  beat: {{ulimits: {limits}}}
-  worker: {{ulimits: {limits}}}
+  web: {{image: {image}, ulimits: {limits}}}
+  beat: {{image: {image}, ulimits: {limits}}}
+  worker: {{image: {image}, ulimits: {limits}}}
 """
 
 

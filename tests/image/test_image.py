@@ -1,11 +1,14 @@
 """The container image, built and run for real."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .container import Container, hardened, run
+from ..layout import ROOT
+from .container import Container, hardened, run, tool
 
 Start = Callable[..., Container]
 
@@ -77,6 +80,21 @@ def test_its_labels_say_what_it_is(image: str) -> None:
         *("base.name", "base.digest"),
     ):
         assert f"org.opencontainers.image.{name}" in labels
+
+
+@pytest.mark.timeout(400)
+def test_two_builds_of_one_commit_have_the_same_layers(image: str) -> None:
+    """So a push sends, and a host pulls, what has changed alone."""
+    if tool() == "docker":
+        pytest.skip("docker needs a BuildKit exporter that rewrites times")
+    again = f"{image}-again-{os.getpid()}"
+    build = ROOT / "scripts" / "image"
+    subprocess.run([build, again, "--no-cache"], check=True, capture_output=True)
+    layers = "--format={{json .RootFS.Layers}}"
+    try:
+        assert run("inspect", layers, image).stdout == run("inspect", layers, again).stdout
+    finally:
+        run("rmi", "--force", again)
 
 
 @pytest.mark.parametrize("program", ["app:app_00", "beat", "worker:worker_00", "redis"])
