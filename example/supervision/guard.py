@@ -151,6 +151,22 @@ class Plugin:
 
         setattr(owner, name, wrapped)
 
+    def around(self, owner: Any, name: str, function: Function) -> None:
+        """Have `function(original, …)` called for `owner.name(…)`, as long as this run lasts.
+
+        Where it raises, the original is called.
+        """
+        original, failed = getattr(owner, name), object()
+        guarded = self.guard(function, failed)
+
+        @functools.wraps(original)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            result = guarded(original, *args, **kwargs)
+            return original(*args, **kwargs) if result is failed else result
+
+        setattr(owner, name, wrapped)
+        self.at_close(lambda: setattr(owner, name, original))
+
     def every_turn(self, hook: Function) -> None:
         """Have `hook()` called at the end of each turn of the loop, at least once a second."""
         guarded = self.guard(hook)

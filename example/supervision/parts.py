@@ -24,6 +24,7 @@ from . import (
     sockets,
     startup,  # noqa: F401 has supervisord tell in words what goes wrong
     stop,
+    tail,
     wake,
     watchdog,
 )
@@ -46,6 +47,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "ready": (ready.install, names, "on"),
     "health": (health.install, seconds_or_off, "60"),
     "scale": (scale.install, is_on, "on"),
+    "tail": (tail.install, is_on, "on"),
     "stop": (stop.install, seconds_or_off, "off"),
 }
 """Name of a part -> what installs it, how its value reads, its value where the file has none.

@@ -252,6 +252,25 @@ def test_tail_follows_as_before(foreign: Make) -> None:
             tail.kill()
 
 
+@pytest.mark.parametrize("plugin", ["", "tail = off"])
+def test_tail_shows_any_bytes(foreign: Make, plugin: str) -> None:
+    """Colours, NUL, what is not UTF-8, and half a character at the edge of what is asked for."""
+    says = b"\x1b[31mred\0 \xff \xc3\xa9\n"
+    show = "/bin/sh -c 'cat bytes; exec sleep 1000'"
+    here = foreign(f"[program:any]\ncommand = {show}\ndirectory = %(here)s\n", plugin)
+    (here.folder / "bytes").write_bytes(says)
+    here.start()
+    here.running("any")
+    [file] = here.folder.glob("any-stdout*.log")
+    here.eventually(lambda: file.read_bytes() == says)
+    done = here.ctl("tail", "any")
+    if plugin:
+        assert done.returncode != 0
+        return
+    assert done.stdout.strip() == "^[[31mred^@ \ufffd é"
+    assert here.ctl("tail", "-2", "any").stdout.strip() == "\ufffd"
+
+
 def test_lines_go_on_after_a_reload(foreign: Make) -> None:
     here = foreign(burst(3, 1)).start()
     here.running("burst:burst_00")
