@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from .runtime import log
-from .settings import Settings, SettingsError
+from .runtime.environment import SettingsError
+from .settings import Settings
 
 if TYPE_CHECKING:
     from .runtime.process import Process

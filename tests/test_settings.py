@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from example.settings import Settings, SettingsError
+from example.runtime.environment import SettingsError
+from example.settings import Settings
 
 from .launchers import SCRIPTS
 
@@ -124,6 +125,22 @@ def test_a_wrong_option_of_the_redis_url_is_named(url: str, told: str) -> None:
     (problem,) = problems(REDIS_URL=url)
     assert problem.startswith("wrong setting: REDIS_URL: ")
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("variable", "accepts"),
+    [
+        ("QUEUE_LIMIT", "a whole number from 1 to 1000000000000"),
+        ("JOB_TIMEOUT", "seconds from 0.001 to 1000000, fractions allowed"),
+        ("DRAIN_SECONDS", "seconds from 0 to 3600, fractions allowed"),
+        ("LOG_LEVEL", "info, debug, warning or error"),
+    ],
+)
+@pytest.mark.parametrize("value", ["x", "", "-1", "1_0", "9" * 20])
+def test_the_message_gives_the_range(variable: str, accepts: str, value: str) -> None:
+    assert problems(**{variable: value}) == [
+        f"wrong setting: {variable}: {value!r} is not {accepts}"
+    ]
 
 
 def test_all_wrong_values_are_told_at_once() -> None:

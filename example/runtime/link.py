@@ -16,8 +16,7 @@ from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from .redacted import redacted
-from .redis_url import SENTINEL_OPTIONS
+from .redis_url import SENTINEL_OPTIONS, redacted
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """What REDIS_URL may be: redis://, rediss:// or unix://, also by way of sentinels or a cluster."""
 
-import ssl
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 ACCEPTS = (
     "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path,"
@@ -19,6 +18,12 @@ _YES_OR_NO = ("socket_keepalive", "ssl_check_hostname")
 
 class OptionError(ValueError):
     """An option in the URL's query is wrong; the message names it, and shows no secret."""
+
+
+def redacted(url: str) -> str:
+    """`url` without user, password and query, fit for a log."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def check(text: str) -> str:
@@ -76,6 +81,8 @@ def _check_options(scheme: str, kind: str, options: list[tuple[str, str]]) -> No
 def _refused(scheme: str, options: list[tuple[str, str]]) -> str:
     """Why redis-py does not take these; "" if it does."""
     # Only here: it is most of what a program that waits would have in memory.
+    import ssl
+
     from redis.asyncio import ConnectionPool
     from redis.asyncio.connection import SSLConnection
     from redis.exceptions import RedisError

@@ -12,7 +12,7 @@ from . import redis_server
 from .data_folder import DataFolder, NoPlaceError
 from .lifeline import STOP, die_with_parent
 from .notify import notify
-from .redacted import redacted
+from .redis_url import redacted
 from .watch import Watch
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from .data_folder import DataFolder
 from .lifeline import STOP
 from .notify import notify
 from .ping import is_redis, ping
-from .redacted import redacted
+from .redis_url import redacted
 
 logger = logging.getLogger(__name__)
 

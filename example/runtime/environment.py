@@ -1,0 +1,162 @@
+"""Settings from the environment: what a field of settings.py accepts, and how all are read.
+
+Each function here makes a field, with a default, a parser, and words for what that accepts.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from . import queue, redis_url
+
+
+class SettingsError(Exception):
+    """One or more variables hold what they must not; the message names each of them."""
+
+
+def setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bool = False) -> Any:
+    """A field of a kind of your own.
+
+    `parse(text)` returns the value, or raises ValueError for a text that is not what `accepts`
+    says. The text of a secret is never shown.
+    """
+    return field(default=default, metadata={"parse": parse, "accepts": accepts, "secret": secret})
+
+
+def text(default: str, accepts: str, secret: bool = False) -> Any:
+    """Printable text that is not empty."""
+    return setting(default, _text, accepts, secret)
+
+
+def choice(default: str, *others: str) -> Any:
+    """One of these words, in capitals or not."""
+    words = (default, *others)
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return setting(default, parse, f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def whole(default: int, least: int, most: int) -> Any:
+    """A whole number from `least` to `most`."""
+    return _number(default, int, least, most, f"a whole number from {least} to {most}")
+
+
+def seconds(default: float, least: float, most: float) -> Any:
+    """Seconds from `least` to `most`."""
+    accepts = f"seconds from {least:.10g} to {most:.10g}, fractions allowed"
+    return _number(float(default), float, least, most, accepts)
+
+
+def function(default: str, file: str) -> Any:
+    """The name of a function in `file`, which whoever calls it looks for."""
+
+    def parse(text: str) -> str:
+        if not text.isidentifier():
+            raise ValueError
+        return text
+
+    return setting(default, parse, f"the name of a function in {file}")
+
+
+def redis(default: str) -> Any:
+    """The URL of a Redis, which may hold a password."""
+    return setting(default, redis_url.check, redis_url.ACCEPTS, secret=True)
+
+
+def list_name(default: str) -> Any:
+    """The name of a list that queue.py can put its keys beside."""
+
+    def parse(text: str) -> str:
+        queue.keys(_text(text))
+        return text
+
+    accepts = "the name of a list, without spaces around it or stray braces"
+    return setting(default, parse, accepts)
+
+
+class Environment:
+    """What a dataclass with fields made here has to be derived from."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read and check every variable: that of the attribute `name` is NAME.
+
+        NAME_FILE names a file that holds the value, as container secrets are mounted.
+
+        Raises:
+            SettingsError: it tells all that is wrong at once, and no secret value.
+        """
+        values: dict[str, Any] = {}
+        wrong = []
+        for each in fields(cls):  # type: ignore[arg-type]  # of what is derived from this
+            variable = each.name.upper()
+            try:
+                text = _read(environ, variable)
+                if text is not None:
+                    _refuse_wrapping(variable, text)
+                    values[each.name] = each.metadata["parse"](text)
+            except _UnusableError as error:
+                wrong.append(str(error))
+            except redis_url.OptionError as error:
+                wrong.append(f"{variable}: {error}")
+            except ValueError:
+                shown = "(not shown)" if each.metadata["secret"] else repr(text)
+                wrong.append(f"{variable}: {shown} is not {each.metadata['accepts']}")
+        if wrong:
+            raise SettingsError("\n".join(f"wrong setting: {line}" for line in wrong))
+        return cls(**values)
+
+
+class _UnusableError(Exception):
+    """A variable's value could not be had, or has something around it."""
+
+
+def _refuse_wrapping(variable: str, text: str) -> None:
+    """Some who read files of variables keep what others take away, docker's --env-file for one."""
+    if text[:1] == "\ufeff":
+        what = "a byte order mark before"
+    elif text != text.strip():
+        what = "blanks around"
+    elif len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        what = "quotes around"
+    else:
+        return
+    raise _UnusableError(f"{variable}: has {what} its value: leave them out")
+
+
+def _read(environ: Mapping[str, str], variable: str) -> str | None:
+    path = environ.get(f"{variable}_FILE")
+    if path is None:
+        return environ.get(variable)
+    if variable in environ:
+        raise _UnusableError(f"{variable}: set this or {variable}_FILE, not both")
+    try:
+        return Path(path).read_text().removesuffix("\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a UTF-8 text file"
+        raise _UnusableError(f"{variable}_FILE: cannot read {path!r}: {reason}") from error
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _number(
+    default: float, kind: Callable[[str], float], least: float, most: float, accepts: str
+) -> Any:
+    def parse(text: str) -> float:
+        number = kind(_text(text))
+        # Python also reads 1_000.
+        if "_" in text or not least <= number <= most:
+            raise ValueError
+        return number
+
+    return setting(default, parse, accepts)
