@@ -45,7 +45,7 @@ def own(example: str = Query(example="example"), TESTING: bool = False) -> dict[
 # English, and other things that only look like the name.
 STAYS = re.compile(
     r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|\.(conf|env)\.example"
-    r"|\bexample\.(py|com|org)\b|x-example|with_example"
+    r"|\bexample\.(py|com|org)\b|x-example|with_example|\}\.example\b"
 )
 
 
