@@ -123,10 +123,10 @@ def quiet_seconds(connection: Any, now: float) -> float:
 
 def _waits_for(connection: Any) -> str:
     cycle = connection.cycle
-    if connection.timeout_keep_alive_task:
-        return NOTHING
     if connection.transport.is_closing() or connection.flow.write_paused:
         return READER
+    if connection.timeout_keep_alive_task:
+        return NOTHING
     if cycle is None or cycle.response_complete:
         return HEADERS
     # A client may wait for the word to go on; and an application that does not read holds it up.

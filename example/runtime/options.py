@@ -2,10 +2,13 @@
 
 import ipaddress
 import os
+from pathlib import Path
 from typing import Any
 
 import click
 import uvicorn
+from uvicorn.config import WS_PROTOCOLS
+from uvicorn.importer import ImportFromStringError, import_from_string
 
 PREFIX = "UVICORN_"
 
@@ -69,9 +72,11 @@ def read() -> dict[str, Any]:
                 raise ValueError(ELSEWHERE[parameter.name])
             value, _ = parameter.handle_parse_result(context, {}, [])
             options[parameter.name] = _checked(parameter.name, value)
-        except (click.UsageError, ValueError) as error:
+        except (click.UsageError, ImportFromStringError, OSError, ValueError) as error:
             text = error.message if isinstance(error, click.UsageError) else str(error)
             wrong.append(f"{variable}: {text}")
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        wrong.append(f"{PREFIX}SSL_CERTFILE: is missing beside {PREFIX}SSL_KEYFILE")
     if allowed := os.environ.get("FORWARDED_ALLOW_IPS"):
         try:
             _checked("forwarded_allow_ips", allowed)
@@ -91,6 +96,10 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"{value!r} is not auto, h11 or httptools")
     if name == "root_path" and value and (value[0] != "/" or value[-1] == "/"):
         raise ValueError(f"{value!r} does not begin with /, or ends with it")
+    if name == "ws" and value not in ("auto", "none"):
+        import_from_string(WS_PROTOCOLS.get(value, value))
+    if name in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
+        Path(value).read_bytes()
     if name == "headers":
         pairs = [header.partition(":") for header in value]
         if not all(colon and key for key, colon, _ in pairs):

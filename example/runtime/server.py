@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.importer import ImportFromStringError
 
 from . import listen, options
 from .health import Probes, Redis
@@ -70,8 +69,8 @@ def _configure(app: Any) -> uvicorn.Config:
     except options.OptionsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except (ImportFromStringError, ssl.SSLError, OSError) as error:
-        print(f"wrong setting: UVICORN_SSL_… or UVICORN_WS: {error}", file=sys.stderr)
+    except ssl.SSLError as error:
+        print(f"wrong setting: UVICORN_SSL_…: {error}", file=sys.stderr)
         sys.exit(2)
     return config
 

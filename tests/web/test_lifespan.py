@@ -1,0 +1,96 @@
+"""The application's own start-up and shut-down, and what it leaves running."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from ..launchers import Launcher
+from ..layout import Layout
+from ..server import Server
+
+Serve = Callable[..., Launcher]
+
+API = """
+import asyncio
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+
+async def dies():
+    raise RuntimeError("the background task's own error")
+
+@asynccontextmanager
+async def lifespan(app):
+    {startup}
+    yield
+    {shutdown}
+
+app = Starlette(lifespan=lifespan)
+"""
+
+
+def site(startup: str = "pass", shutdown: str = "pass") -> str:
+    return API.format(startup=startup, shutdown=shutdown)
+
+
+def test_a_start_up_that_raises_is_fatal(
+    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
+) -> None:
+    """With its traceback in the log; and supervisord ends with 70."""
+    path = api(site("raise RuntimeError('no database')"))
+    layout: Layout = launch(Layout, redis, PYTHONPATH=path)
+    layout.override("retries", "[fcgi-program:app]\nstartretries = 0\n")
+    layout.start()
+    assert layout.processes[0].wait(60) == 70
+    assert "RuntimeError: no database" in layout.log("app")
+    assert "gave up: app_00 entered FATAL state" in layout.stdout()
+
+
+def test_a_start_up_that_hangs_is_told_and_not_ready(
+    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
+) -> None:
+    """In the log and in the status line; and it can be stopped."""
+    slow = "\nfrom example.runtime import server\nserver.SLOW_SECONDS = 1.0\n"
+    path = api(site("await asyncio.sleep(600)") + slow)
+    layout: Layout = launch(Layout, redis, PYTHONPATH=path)
+    layout.start()
+    layout.eventually(lambda: layout.said("app", "start-up takes more than 1 s"))
+    ready = layout.ctl("ready", "app")
+    assert ready.returncode == 1
+    assert "the application has been starting for " in ready.stdout
+    assert layout.shutdown() == 0
+    assert "SIGKILL" not in layout.stdout()
+
+
+def test_a_shut_down_that_hangs_is_left(serve: Serve) -> None:
+    app = serve(site(shutdown="await asyncio.sleep(600)"))
+    app.processes[0].terminate()
+    assert app.processes[0].wait(10) == 0
+    assert "the application's shut-down takes more than 2 s: left" in app.stdout()
+
+
+def test_a_background_task_that_dies_is_logged(serve: Serve) -> None:
+    """At once, although the application holds on to it."""
+    app = serve(site("app.state.task = asyncio.create_task(dies(), name='tidy up')"))
+    app.eventually(lambda: "background task tidy up died" in app.stdout())
+    assert app.stdout().count("RuntimeError: the background task's own error") == 1
+
+
+def test_an_error_that_somebody_asks_for_is_not_logged(serve: Serve) -> None:
+    asks = "await asyncio.gather(dies(), return_exceptions=True)"
+    app = serve(site(asks))
+    app.processes[0].terminate()
+    assert app.processes[0].wait(10) == 0
+    assert "died" not in app.stdout()
+
+
+def test_the_status_line_counts(layout: Layout) -> None:
+    """How many requests were answered and how many connections are open, of each process."""
+    pid = layout.pid("app:app_01")
+    os.kill(pid, signal.SIGSTOP)
+    for _ in range(20):
+        layout.get()
+    os.kill(pid, signal.SIGCONT)
+    layout.eventually(
+        lambda: "20 answered, 0 connections open" in layout.ctl("ready", "app").stdout
+    )

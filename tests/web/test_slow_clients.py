@@ -1,0 +1,113 @@
+"""Clients that take their time, and hold on to what others need."""
+
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ..launchers import Launcher
+
+Serve = Callable[..., Launcher]
+
+READS_ALL = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    while scope["method"] == "POST" and (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    body = b"Hello, world!" if scope["path"] == "/" else b"x" * 50_000_000
+    await send({"type": "http.response.body", "body": body})
+"""
+IMPATIENT = """
+from example.runtime import limits
+limits.SECONDS = dict.fromkeys(limits.SECONDS, 1.0)
+limits.BODY_SECONDS = 1.0
+"""
+BEGUN = b"GET / HTTP/1.1\r\nHost: x\r\nX-More: "
+POSTED = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Launcher, bytes], socket.socket]]:
+    """Opens a connection and says this on it."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(app: Launcher, said: bytes) -> socket.socket:
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", app.port), 20))
+            client.sendall(said)
+            return client
+
+        yield begin
+
+
+Connect = Callable[[Launcher, bytes], socket.socket]
+
+
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """Enough of them for the attacker."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 4096:
+        pytest.skip("needs a hard limit of 4096 descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("descriptors")
+@pytest.mark.parametrize("said", [b"", BEGUN, POSTED + b"x"], ids=["nothing", "headers", "body"])
+def test_the_honest_are_served_beside_2500_half_requests(
+    said: bytes, serve: Serve, connect: Connect
+) -> None:
+    """At the usual 1,024 descriptors; and one line tells of it."""
+    app = serve(READS_ALL)
+    resource.prlimit(app.processes[0].pid, resource.RLIMIT_NOFILE, (1024, 1024))
+    crowd = [connect(app, said) for _ in range(2500)]
+    # Nobody can tell a slow upload from a false one in its first second.
+    app.eventually(app.answers)
+    assert all(app.answers() for _ in range(10))
+    assert "768 connections, the most for 1024 descriptors" in app.stdout()
+    assert len(crowd) == 2500
+    assert "Traceback" not in app.stdout()
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("said", [b"", BEGUN, POSTED + b"x"], ids=["nothing", "headers", "body"])
+def test_a_slow_request_is_given_up(http: str, said: bytes, serve: Serve, connect: Connect) -> None:
+    app = serve(READS_ALL + IMPATIENT, UVICORN_HTTP=http)
+    client = connect(app, said)
+    app.eventually(lambda: "closed 1 connections: too slow" in app.stdout())
+    with contextlib.suppress(ConnectionResetError):
+        assert client.recv(100) == b""
+
+
+def test_an_answer_that_nobody_reads_is_given_up(serve: Serve, connect: Connect) -> None:
+    app = serve(READS_ALL + IMPATIENT)
+    client = connect(app, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+    app.eventually(lambda: "closed 1 connections: too slow" in app.stdout())
+    got = 0
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := client.recv(1_000_000):
+            got += len(chunk)
+    assert got < 50_000_000
+
+
+def test_slow_but_steady_and_idle_connections_are_left_alone(
+    serve: Serve, connect: Connect
+) -> None:
+    """A body that goes on, and a connection that is kept, for longer than others may take."""
+    app = serve(READS_ALL + IMPATIENT)
+    kept = connect(app, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    app.eventually(lambda: b"Hello, world!" in kept.recv(1000))
+    upload = connect(app, POSTED)
+    for _ in range(40):
+        upload.sendall(b"x" * 2500)
+        # Its pace, and no wait for anything.
+        time.sleep(0.1)
+    assert upload.recv(1000).startswith(b"HTTP/1.1 200")
+    kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"HTTP/1.1 200" in kept.recv(1000)
