@@ -103,6 +103,7 @@ class Consumer:
         self.started: tuple[int, bytes] = former.started if former else NOTHING
         self._former = former.name if former else ""
         self._script = script(key, self.name)
+        self._hand = prefixes(key)[1] + self.name
         self._wait = ("BLMOVE", key, prefixes(key)[0] + self.name, "RIGHT", "LEFT")
         self.heard: tuple[int, int] = former.heard if former else (0, 0)  # Redis's times
 
@@ -146,6 +147,15 @@ class Consumer:
             for i in range(0, len(notes), 3)
         }
         return first, items, histories
+
+    def weigh(self) -> Request:
+        """Ask how many bytes the next item has, if a STEP took one whose reply was lost; else 0."""
+        return ("HSTRLEN", self._hand, self.first)
+
+    def skip(self) -> int:
+        """The id of that item, which is never to be read here; a FAIL must follow."""
+        self.first += 1
+        return self.first - 1
 
     def fail(self, each: int, delay: float, attempts: int, why: str) -> Request:
         return self._request("fail", each, round(delay * 1000), attempts, why)

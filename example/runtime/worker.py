@@ -26,7 +26,8 @@ Work = Callable[[Any], Any]
 
 STEP = 1024  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
-HAND_BYTES_LEAST = 1 << 20  # of these on a link that proved too slow for more
+HAND_BYTES_LEAST = 1 << 18  # of these on a link that proved too slow for more
+UNREAD_MOST = 2  # replies of that size in a row that did not come in time
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
 GRACE = 1.0  # seconds a task has to end once it was told to
 PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
@@ -128,6 +129,7 @@ class Worker:
         self.hold = False  # what is in hand must end first: a suspect runs alone
         self.dry = False  # the last request got less than it wanted
         self.hand_bytes = HAND_BYTES
+        self.unread = 0  # replies that did not come, though they were of the least size
         self.ahead = 0  # items to take beyond the free slots, so that none stays free
         self.ended, self.counted = 0, 0.0  # how many have ended since when
         self.stepped = self.tended = self.started = 0.0
@@ -220,6 +222,8 @@ class Worker:
         await self._join()
         if time.monotonic() - self.tended >= TEND:
             await self._tend()
+        if self.unread >= UNREAD_MOST:
+            await self._skip_unreadable()
         await self._give_if_late()
         if self.dry:
             self._start()
@@ -311,13 +315,15 @@ class Worker:
             self.done = done + self.done
             if isinstance(error, TimeoutError):
                 # Perhaps the link is too slow for so much within a lease.
-                self.hand_bytes = max(HAND_BYTES_LEAST, self.hand_bytes // 2)
+                self.unread += self.hand_bytes == HAND_BYTES_LEAST
+                self.hand_bytes = max(HAND_BYTES_LEAST, self.hand_bytes // 8)
             raise
         for (each, _), answer in zip(failed, others, strict=False):
             if not isinstance(answer, ResponseError):
                 del self.failed[each]
         for each in self.histories.keys() & done:
             del self.histories[each]
+        self.unread = 0
         self.stepped = time.monotonic()
         self._look_ahead(len(done))
         first, items, histories = self.consumer.took(reply)
@@ -327,6 +333,13 @@ class Worker:
         self.dry = len(items) < want
         self.sure = True
         return next((answer for answer in others if isinstance(answer, ResponseError)), None)
+
+    async def _skip_unreadable(self) -> None:
+        """Charge a failure to an item that the link is too slow for, so that others have a turn."""
+        self.unread = 0
+        size = await self._ask(self.consumer.weigh())
+        if size >= HAND_BYTES_LEAST:
+            self._fail(self.consumer.skip(), f"its {size / 1e6:.1f} MB cannot be read in time")
 
     async def _tend(self) -> None:
         """Look after the dead, and after own items that a roll-back of Redis brought back."""

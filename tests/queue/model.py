@@ -57,6 +57,7 @@ MUTANTS = {
     "a script adds before it has tried whether it may remove": "try removal",
     "a worker that was told to stop does not say so": "say stop",
     "the end of a worker that was told to stop is charged": "stop uncharged",
+    "a worker asks for ever for an item that its link is too slow for": "skip unreadable",
 }
 
 
@@ -356,6 +357,8 @@ class Worker:
     sure: bool = False  # a STEP has told on both sides what is in hand
     generation: int = 0
     first: int = 1
+    unread: int = 0  # STEPs in a row whose replies did not come
+    skipped: int = 0  # the id of an item that the link is too slow for
     hand: dict[int, Item] = field(default_factory=dict)
     stage: dict[int, str] = field(default_factory=dict)  # ready, running, done, failed, giving
     leaving: bool = False
@@ -407,6 +410,7 @@ class History:
         self.pushed: set[int] = set()
         self.poison = {2} if chance() < 0.4 else set()
         self.huge = {1, 5} if chance() < 0.4 else set()
+        self.unreadable = self.huge if chance() < 0.3 else set()
         self.done: Counter[int] = Counter()
         self.failed: Counter[int] = Counter()
         self.excused: Counter[int] = Counter()
@@ -434,6 +438,7 @@ class History:
 
     def part(self, worker: Worker) -> None:
         """Give up the connection, and what is under way on it."""
+        worker.unread += worker.waiting is not None and worker.waiting.kind == "step"
         worker.waiting = None
         if worker.joined or "join again" not in self.rules:
             self.renew(worker)
@@ -454,6 +459,14 @@ class History:
             return Request("join", worker, name, started=started, item=item, former=former)
         if worker.leaving and not worker.told and "say stop" in self.rules:
             return Request("stop", worker, name)
+        if worker.unread >= 2 and "skip unreadable" in self.rules:
+            there = self.server.hands.get(name, Hand()).items.get(worker.first)
+            worker.unread = 0
+            if there and there.number in self.unreadable:
+                worker.skipped = worker.first
+                worker.first += 1
+        if worker.skipped:
+            return Request("fail", worker, name, ids=(worker.skipped,))
         known = tuple(worker.hand)
         if chance < 0.2 and "audit" in self.rules:
             return Request("tend", worker, name, worker.first, ids=known)
@@ -517,6 +530,8 @@ class History:
                     self.start(worker, worker.started)
             case "leave":
                 worker.state = "left"
+            case "fail" | "give" if request.ids == (worker.skipped,):
+                worker.skipped = 0
             case "fail" | "give":
                 for each in request.ids:
                     if worker.hand[each] in self.server.next.get(worker.name, []):
@@ -526,7 +541,7 @@ class History:
                 for each in request.ids:
                     worker.forget(each)
                 worker.learn(reply)
-                worker.started, worker.sure = 0, True
+                worker.started, worker.sure, worker.unread = 0, True, 0
                 worker.hold = isinstance(reply, Taken) and reply.hold
                 worker.first = max([worker.first, *(each + 1 for each, _ in reply)])
             case "tend":
@@ -538,6 +553,7 @@ class History:
             worker.forget(each)
         worker.orphans.update(worker.hand)
         worker.hold = worker.told = False
+        worker.skipped = 0
         if "count on" not in self.rules:
             worker.first = 1
 
@@ -608,13 +624,25 @@ class History:
             self.past = [*self.past[-5:], copy.deepcopy(self.server)]
         reapable = self.reapable(request.sender, calm) if request.kind == "tend" else []
         before = self.uncharged(reapable)
+        self.note_skipped(request)
         reply = copy.deepcopy(self.server.handle(request, reapable))
         self.judge_ordered_ends(before)
         worker = request.sender
         if worker.state == "dead":
             self.forgive(request.name)
-        if fate >= 0.2 and worker.waiting is request and worker.state == "up":
+        arrives = fate >= 0.2 and self.can_read(request, reply)
+        if arrives and worker.waiting is request and worker.state == "up":
             self.hear(worker, request, reply)
+
+    def note_skipped(self, request: Request) -> None:
+        if request.kind == "fail" and request.item is None:
+            hand = self.server.hands.get(request.name, Hand()).items
+            self.failed.update(hand[each].number for each in request.ids if each in hand)
+
+    def can_read(self, request: Request, reply: Reply) -> bool:
+        if request.kind not in ("step", "wait") or not isinstance(reply, list):
+            return True
+        return not any(item.number in self.unreadable for _, item in reply)
 
     def uncharged(self, reapable: Iterable[str]) -> dict[int, int]:
         """The deaths so far of what workers have in hand who have said that they stop."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import time
 from collections import UserDict
 from collections.abc import Iterable
 from typing import Any, cast
@@ -12,7 +13,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from example.runtime.link import Lane
-from example.runtime.queue import SOURCE, Consumer, keys, prefixes, ranges, script
+from example.runtime.queue import BACKOFF_MOST, SOURCE, Consumer, keys, prefixes, ranges, script
 from example.runtime.rights import ensure
 
 from ..server import Server as RealServer
@@ -278,6 +279,22 @@ def test_joining_again_keeps_what_was_started_and_nothing_else(
     assert client.hexists(HANDS + again.name, started) == bool(in_hand)
     assert client.lrange(KEY, 0, -1) == waiting
     assert not client.exists(HANDS + consumer.name)
+
+
+def test_a_clock_that_was_set_back_puts_no_retry_off_for_longer_than_any(
+    redis: RealServer, consumer: Consumer
+) -> None:
+    client: Any = redis.client
+    now = time.time() * 1000
+    for kind in ("retry", "suspects"):
+        members = {f"x#{each} 0 1 late": now + 3_600_000 for each in range(40)}
+        client.zadd(NAME[kind], members | {"x#99 0 1 soon": now})
+    client.execute_command(*consumer.tend([], []))
+    for kind in ("retry", "suspects"):
+        (soon, first), *late = client.zrange(NAME[kind], 0, -1, withscores=True)
+        assert (soon, round(first)) == (b"x#99 0 1 soon", round(now))
+        assert len(late) == 40
+        assert all(now < due < now + 1000 * BACKOFF_MOST + 10_000 for _, due in late)
 
 
 def test_joining_again_keeps_the_turn_for_suspects(redis: RealServer, consumer: Consumer) -> None:

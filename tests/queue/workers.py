@@ -27,6 +27,7 @@ class Workers:
         self.folder = folder
         self.redis = redis
         self.url = url or redis.url
+        self.answer_seconds = 0.0  # how long they wait for an answer; 0: as shipped
         self.ledger = folder / "ledger"
         self.ledger.touch()
         self.logs: list[Path] = []
@@ -47,7 +48,7 @@ class Workers:
         """Start a worker."""
         options = {
             "ledger": str(self.ledger), "url": self.url, "key": KEY,
-            "work": work, "host": host, "limits": limits,
+            "work": work, "host": host, "limits": limits, "answer_seconds": self.answer_seconds,
         }  # fmt: skip
         self.logs.append(self.folder / f"worker{len(self.logs)}.log")
         with open(self.logs[-1], "wb") as log:
