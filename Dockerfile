@@ -48,7 +48,7 @@ ENV PATH=/srv/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     HEALTH_FILE=/srv/var/alive \
     REDIS_DIR=/data \
     APP_PROCESSES=2 \
-    BEAT=1 \
+    BEAT=2 \
     WORKER_PROCESSES=1
 
 USER 10001:10001

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 class Layout(Launcher):
     """supervisord on the project's own configuration, in words of the domain.
 
-    Programs are named as supervisorctl does: beat, app:app_00, worker:worker_00; where a group
-    has one process, or any will do, app and worker mean the first.
+    Programs are named as supervisorctl does: beat:beat_00, app:app_00, worker:worker_00; where any
+    of a group will do, app, beat and worker mean the first.
     """
 
     def __init__(self, folder: Path, redis: Server) -> None:
@@ -101,10 +101,10 @@ class Layout(Launcher):
 
     def ready(self) -> None:
         """Wait until every program runs and has said that it is ready."""
-        names = ("app:app_00", "app:app_01", "beat", "worker:worker_00")
+        names = ("app:app_00", "app:app_01", "beat:beat_00", "beat:beat_01", "worker:worker_00")
         self.eventually(lambda: all(self.status(each) == "RUNNING" for each in names))
         self.eventually(lambda: all(self.said(each, "ready: ") for each in names))
 
 
 def _full(program: str) -> str:
-    return {"app": "app:app_00", "worker": "worker:worker_00"}.get(program, program)
+    return f"{program}:{program}_00" if program in ("app", "beat", "worker") else program

@@ -182,10 +182,10 @@ def test_an_app_that_starts_is_not_wrong(launch: Launch, redis: Server) -> None:
 def test_a_program_that_keeps_dying_is_told(launch: Launch, redis: Server) -> None:
     """Whatever state it is in at that moment: here it is RUNNING, each time."""
     layout = launch(Layout, redis)
-    crash = "[program:beat]\ncommand = sh -c 'sleep 0.3; exit 1'\nstartsecs = 0\n"
+    crash = "[program:beat]\nnumprocs = 1\ncommand = sh -c 'sleep 0.3; exit 1'\nstartsecs = 0\n"
     layout.override("crash", f"{crash}[rpcinterface:supervision]\ncrash_loop = off\n")
     layout.start()
-    layout.eventually(lambda: "beat keeps dying: 3 times" in health(layout).stdout)
+    layout.eventually(lambda: "beat:beat_00 keeps dying: 3 times" in health(layout).stdout)
 
 
 def test_an_application_without_probes_lives(launch: Launch, redis: Server) -> None:

@@ -40,7 +40,7 @@ def test_pushes_come_once_a_second_and_are_worked_in_order(layout: Layout) -> No
 
 
 def test_restarts_lose_nothing(layout: Layout) -> None:
-    """`restart worker:*` and `restart beat` while items come in: each is worked."""
+    """`restart worker:*` and `restart beat:*` while items come in: each is worked."""
     expected = []
     for number in range(60):
         expected.append(f"item {number}.")
@@ -48,7 +48,7 @@ def test_restarts_lose_nothing(layout: Layout) -> None:
         if number in (10, 40):
             layout.ctl("restart", "worker:*", check=True)
         if number == 25:
-            layout.ctl("restart", "beat", check=True)
+            layout.ctl("restart", "beat:*", check=True)
     layout.eventually(lambda: all(f"WORKING: {each}" in layout.stdout() for each in expected))
 
 
@@ -168,10 +168,10 @@ def test_shutdown_leaves_nothing_behind(layout: Layout) -> None:
     ("words", "shown"),
     [
         (("status",), "RUNNING"),
-        (("stop", "beat"), "beat: stopped"),
+        (("stop", "beat:*"), "beat:beat_01: stopped"),
         (("restart", "app:*"), "app:app_01: started"),
         (("restart", "worker:*"), "worker:worker_00: started"),
-        (("tail", "beat"), "PUSH"),
+        (("tail", "beat:beat_00"), "beat ready"),
         (("tail", "worker:worker_00"), "WORKING: "),
     ],
 )

@@ -167,9 +167,7 @@ def _start_all_again(launcher: Launcher, program: str) -> None:
 
 
 def _supervisorctl(launcher: Launcher, program: str, check: bool = True) -> None:
-    layout = cast(Layout, launcher)
-    group = {"app": "app:*", "worker": "worker:*"}.get(program, program)
-    layout.ctl("restart", group, check=check)
+    cast(Layout, launcher).ctl("restart", f"{program}:*", check=check)
 
 
 def _restart_at_any_rate(launcher: Launcher, program: str) -> None:

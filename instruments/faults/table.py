@@ -388,7 +388,7 @@ def _signals() -> Iterator[Fault]:
     }
     stuck: dict[str, dict[str, int]] = {
         "app": {"failed": 4},
-        "beat": {"missed": 45},
+        "beat": {},
         "worker": REDONE,
     }
     for program in PROGRAMS:

@@ -35,7 +35,7 @@ example.start_worker()
 
 
 class Host:
-    """Programs are named as supervisorctl does: beat, app:app_00, worker:worker_00."""
+    """Programs are named as supervisorctl does: beat:beat_00, app:app_00, worker:worker_00."""
 
     def __init__(self, network: Network, folder: Path, redis_url: str, **environ: str) -> None:
         self.network = network

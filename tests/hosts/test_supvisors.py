@@ -13,7 +13,7 @@ from .test_hosts import worked
 
 pytest.importorskip("supvisors", reason="needs the package supvisors")
 
-JOBS = {"jobs:beat", "jobs:worker_00", "jobs:worker_01", "jobs:worker_02"}
+JOBS = {"jobs:beat_00", "jobs:worker_00", "jobs:worker_01", "jobs:worker_02"}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_all_hosts_start_and_stop_as_one_application(hosts: list[Host]) -> None:
 
 def test_a_killed_hosts_programs_are_started_elsewhere(hosts: list[Host]) -> None:
     """The host with beat and a worker loses its power: Supvisors starts both on the others."""
-    lost = hosts[where(hosts)["jobs:beat"] - 1]
+    lost = hosts[where(hosts)["jobs:beat_00"] - 1]
     others = [host for host in hosts if host is not lost]
     lost.kill()
     others[0].eventually(lambda: where(others).keys() == JOBS, within=40)

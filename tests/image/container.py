@@ -53,7 +53,7 @@ def run(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 
 class Container(Api):
-    """Programs are named as supervisorctl does: beat, app:app_00, worker:worker_00."""
+    """Programs are named as supervisorctl does: beat:beat_00, app:app_00, worker:worker_00."""
 
     def __init__(self, image: str, *options: str, command: tuple[str, ...] = (), **environ: str):
         self.port = free_port()

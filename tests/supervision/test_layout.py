@@ -21,9 +21,9 @@ def test_all_stop_in_order(launch: Launch, redis: Server) -> None:
     layout.eventually(lambda: layout.status("redis") == "RUNNING")
     assert layout.shutdown() == 0
     stopped = re.findall(r"stopped: (\w+)", layout.stdout())
-    assert stopped[0] == "beat"
-    assert sorted(stopped[1:4]) == ["app_00", "app_01", "worker_00"]
-    assert stopped[4:] == ["redis"]
+    assert sorted(stopped[:2]) == ["beat_00", "beat_01"]
+    assert sorted(stopped[2:5]) == ["app_00", "app_01", "worker_00"]
+    assert stopped[5:] == ["redis"]
     assert "SIGKILL" not in layout.stdout()
 
 
@@ -95,7 +95,7 @@ def test_ready_tells_of_all(layout: Layout) -> None:
     """Every program of ours has said so, with a status line, and feeds its watchdog."""
     assert layout.ctl("ready", "--wait", "10").returncode == 0
     _, *rows = layout.ctl("ready", "app", "beat", "worker").stdout.splitlines()
-    assert len(rows) == 4
+    assert len(rows) == 5
     for row in rows:
         assert re.search(r" RUNNING +\d+ s +\d+ s ", row), row
 
