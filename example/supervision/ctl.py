@@ -13,7 +13,6 @@ from supervisor.xmlrpc import Faults
 
 from .values import MOST_PROCESSES
 
-STATES_OF_FAILURE = ("FATAL", "BACKOFF", "EXITED", "STOPPED", "UNKNOWN")
 READY_WITHIN = 60.0
 POLL_SECONDS = 0.1
 NOT_OFFERED = (
@@ -37,6 +36,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
 
     def __init__(self, controller: Any):
         super().__init__(controller)
+        self._seen = 0
         # supervisorctl asks each plugin for help, and its own would deny that there is any.
         default = controller.options.plugins[0]
         default.help_ready, default.help_roll = self.help_ready, self.help_roll
@@ -58,11 +58,12 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self._run(self._roll, words)
 
     def help_roll(self) -> None:
-        self.ctl.output("roll <group>\t\tRestart a group's processes one by one: the next when")
-        self.ctl.output("\t\t\tthe last is ready. Stops at the first that does not get ready")
+        self.ctl.output("roll <group>\t\tReplace a group's processes one by one, each when its")
+        self.ctl.output("\t\t\tsuccessor is ready; exit status 0 if all were")
         self.ctl.output(
             f"roll <group> --wait <s>\tGive each so long, {READY_WITHIN:g} s if not told"
         )
+        self.ctl.output("roll <group> --in-place\tStop each before its successor starts")
 
     def do_scale(self, words: str) -> None:
         self._run(self._scale, words)
@@ -116,40 +117,28 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
 
     def _roll(self, words: list[str]) -> bool:
         seconds = _take_wait(words, READY_WITHIN)
-        if len(words) != 1:
-            raise UsageError("roll takes one group, such as: roll app")
-        rows = self._rows(words)
-        running = [row["name"] for row in rows if row["state"] in ("RUNNING", "STARTING")]
-        for row in rows:
-            if row["name"] not in running:
-                self.ctl.output(f"{row['name']}: {row['state']}, left alone")
-        for index, name in enumerate(running):
-            if failure := self._replace(name, seconds):
-                self.ctl.output(f"{name}: {failure}")
-                if old := running[index + 1 :]:
-                    self.ctl.output(f"roll stopped; not restarted: {', '.join(old)}")
-                return False
-        return True
-
-    def _replace(self, name: str, seconds: float) -> str:
-        """Restart one process and wait until it is ready; returns why it is not, or ''."""
-        start = time.monotonic()
-        supervisor = self.ctl.get_supervisor()
+        in_place = "--in-place" in words
+        names = [word.removesuffix(":*") for word in words if word != "--in-place"]
+        if len(names) != 1:
+            raise UsageError("roll takes one group or process, such as: roll app")
+        [name] = names
+        self._seen = 0
+        self._supervision.roll(name, seconds, in_place)
         try:
-            supervisor.stopProcess(name)
-            supervisor.startProcess(name, False)
-        except Fault as fault:
-            return str(fault.faultString)
+            return self._follow(name)
+        except KeyboardInterrupt:
+            self._supervision.stop_roll(name)
+            return self._follow(name)
+
+    def _follow(self, name: str) -> bool:
+        """Show how a roll goes on, until it ends; returns whether all were replaced."""
         while True:
-            [row] = self._rows([name])
-            took = time.monotonic() - start
-            if row["ready"] and row["pid"]:
-                self.ctl.output(f"{name}: ready after {took:.1f} s")
-                return ""
-            if row["state"] in STATES_OF_FAILURE:
-                return f"{row['state']} instead of ready; see: tail {name}"
-            if took > seconds:
-                return f"not ready within {seconds:g} s; see: tail {name}"
+            told = self._supervision.rolled(name, self._seen)
+            for line in told["lines"]:
+                self.ctl.output(line)
+            self._seen += len(told["lines"])
+            if told["status"] >= 0:
+                return bool(told["status"] == 0)
             time.sleep(POLL_SECONDS)
 
     # scale

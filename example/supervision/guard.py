@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -105,6 +106,14 @@ class Plugin:
         """Why a process that is about to be killed is, by full name."""
         self.exits: dict[str, Exit] = {}
         """How each process ended last, by full name."""
+        self.starts: Counter[str] = Counter()
+        """How often each process was started, by full name."""
+        self.is_ready: Function = lambda process: process.state == ProcessStates.RUNNING
+        """Whether a process does its work; the part `ready` knows more of that."""
+        self.busy: dict[str, str] = {}
+        """Groups whose processes are being exchanged, and by what."""
+        self.successors: set[str] = set()
+        """Full names of processes that are to take over from others, and do not count yet."""
         self._proven: set[str] = set()
         self.after(self.options, "waitpid", self._note_exit)
         self._closers: list[Function] = []
@@ -225,6 +234,23 @@ class Plugin:
         """What the process that runs now has said, or None when it has said nothing."""
         note = self.notes.get(self.key(process))
         return note if note and process.pid and note.pid == process.pid else None
+
+    def rename(self, before: str, after: str | None) -> None:
+        """Take what is known of a process over to another full name; for None, forget it."""
+        self.successors.discard(before)
+        self._proven.discard(before)
+        last, note, starts = (
+            self.exits.pop(before, None),
+            self.notes.pop(before, None),
+            self.starts.pop(before, 0),
+        )
+        if after is None:
+            return
+        self.starts[after] += starts
+        if note:
+            self.notes[after] = note
+        if last:
+            self.exits[after] = last
 
     def give_up(self, process: Any, why: str) -> None:
         """FATAL, for a process that has ended and would be started again."""

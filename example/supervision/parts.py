@@ -19,6 +19,7 @@ from . import (
     orphans,
     path,
     ready,
+    roll,
     scale,
     signals,
     sockets,
@@ -47,6 +48,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "ready": (ready.install, names, "on"),
     "health": (health.install, seconds_or_off, "60"),
     "scale": (scale.install, is_on, "on"),
+    "roll": (roll.install, per_program(roll.way), "on"),
     "tail": (tail.install, is_on, "on"),
     "stop": (stop.install, seconds_or_off, "off"),
 }

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,15 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def install(plugin: Plugin, must_say_so: Names) -> None:
-    exits = plugin.exits
-    starts: Counter[str] = Counter()
+    plugin.is_ready = lambda process: _is_ready(plugin, process, must_say_so)
 
     def ready(_: object) -> list[dict[str, Any]]:
         """Tell how each process does.
 
         @return array result  A struct for each process; what is not known is left out
         """
-        return [row(process) for process in plugin.processes()]
+        processes = plugin.processes()
+        return [row(each) for each in processes if plugin.key(each) not in plugin.successors]
 
     def row(process: Any) -> dict[str, Any]:
         key = plugin.key(process)
@@ -36,8 +35,8 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
             "program": process.config.program,
             "pid": process.pid,
             "state": getProcessStateDescription(process.state),
-            "ready": _is_ready(plugin, process, must_say_so),
-            "restarts": max(0, starts[key] - 1),
+            "ready": plugin.is_ready(process),
+            "restarts": max(0, plugin.starts[key] - 1),
         }
         if manager := getattr(process.group, "socket_manager", None):
             found["socket"] = manager.config().url
@@ -52,7 +51,7 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
             found["status"] = process.spawnerr
         if _is_starting(plugin, process) and not found["ready"]:
             found["starting_seconds"] = max(0.0, time.time() - process.laststart)
-        if last := exits.get(key):
+        if last := plugin.exits.get(key):
             found["last_exit"] = decode_wait_status(last.status)[1]
             found["last_exit_at"] = last.at
             found["last_exit_why"] = last.why
@@ -61,7 +60,7 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
         return found
 
     def on_start(event: Any) -> None:
-        starts[plugin.key(event.process)] += 1
+        plugin.starts[plugin.key(event.process)] += 1
 
     plugin.subscribe(ProcessStateStartingEvent, on_start)
     plugin.methods["ready"] = ready

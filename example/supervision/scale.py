@@ -107,6 +107,10 @@ def _check(plugin: Plugin, program: str, number: int) -> None:
     )
     if program not in programs:
         raise RPCError(Faults.BAD_NAME, f"{program}; the programs are {', '.join(programs)}")
+    for process in plugin.processes():
+        if _is(process.config, program) and process.group.config.name in plugin.busy:
+            reason = plugin.busy[process.group.config.name]
+            raise RPCError(Faults.FAILED, f"{program} is {reason}")
 
 
 def _groups(plugin: Plugin, program: str) -> list[tuple[Any, Any]]:

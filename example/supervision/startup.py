@@ -17,6 +17,7 @@ from supervisor.xmlrpc import Faults, RPCError
 
 LONGEST_PATH = 107
 """Bytes that the kernel takes for a Unix socket's path. supervisord binds `PATH.PID` first."""
+NAMES_ONLY = {"process_name", "stdout_logfile", "stderr_logfile"}
 NO_SERVER = "the file has no [unix_http_server]: supervisorctl ready, roll and scale need one"
 HINTS = {
     errno.EADDRINUSE: "another program listens there: stop it, or set another address",
@@ -50,12 +51,15 @@ def _forget_the_programs(original: Any, self: Any, parser: Any) -> list[Any]:
 def _note_the_program(
     original: Any, self: Any, parser: Any, section: str, *args: Any, **kwargs: Any
 ) -> list[Any]:
-    """In a group a process's configuration does not tell of which program it is."""
+    """A process's configuration tells neither of which program it is, nor what its number means."""
     configs: list[Any] = original(self, parser, section, *args, **kwargs)
     program = section.partition(":")[2].strip()
     self.programs[program] = section
+    numbered = {key for key, value in parser.items(section) if "%(process_num)" in value}
     for config in configs:
         config.program = program
+        # One more of these differs in its name alone. Where the number is a port, say, two clash.
+        config.only_numbered = "process_name" in numbered and numbered <= NAMES_ONLY
     return configs
 
 

@@ -109,6 +109,15 @@ class Foreign:
             timeout=timeout,
         )
 
+    def ctl_popen(self, *words: str) -> subprocess.Popen[str]:
+        """supervisorctl that goes on meanwhile."""
+        return subprocess.Popen(
+            [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
     def ask(self, method: str, *words: str) -> Any:
         """A question that supervisorctl would ask too, without the time that its start takes."""
         transport = SupervisorTransport("local", "local", f"unix://{self.folder}/s.sock")

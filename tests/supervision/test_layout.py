@@ -7,6 +7,8 @@ import signal
 import socket
 from collections.abc import Callable
 
+import pytest
+
 from ..layout import ROOT, Layout
 from ..server import Server, free_port
 
@@ -172,11 +174,32 @@ def test_neither_bad_items_nor_a_bad_release_end_what_is_healthy(
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 
 
-def test_roll_replaces_every_worker(layout: Layout) -> None:
-    before = layout.pid("worker")
-    done = layout.ctl("roll", "worker", check=True)
-    assert re.match(r"worker:worker_00: ready after \d+\.\d s\n", done.stdout)
-    layout.eventually(lambda: layout.table()["worker:worker_00"][1] not in (0, before))
+@pytest.mark.parametrize(("program", "file"), [("worker", "tasks"), ("beat", "schedule")])
+def test_a_deploy_that_fails_leaves_the_old_version_at_work(
+    launch: Launch, redis: Server, program: str, file: str
+) -> None:
+    """What cannot be compiled, imported, or goes on for ever at it; mended, it is rolled out."""
+    layout = launch(Layout, redis)
+    code = layout.folder / "code"
+    shutil.copytree(ROOT / "example", code / "example")
+    layout.override("code", f'[program:{program}]\nenvironment = PYTHONPATH="{code}"\n')
+    layout.start()
+    layout.ready()
+    before = layout.pid(program)
+    path = code / "example" / f"{file}.py"
+    good = path.read_text()
+    for broken in ("def work(:\n", "import nope\n", "import time; time.sleep(1000)\n"):
+        path.write_text(good + broken)
+        done = layout.ctl("roll", program, "--wait", "3")
+        assert done.returncode == 1
+        assert "the old one goes on" in done.stdout
+        assert layout.pid(program) == before
+        assert layout.ctl("ready").returncode == 0
+    path.write_text(good)
+    done = layout.ctl("roll", program, check=True)
+    assert re.match(rf"{program}:{program}_00: ready after \d+\.\d s\n", done.stdout)
+    assert layout.eventually(lambda: layout.pid(program)) != before
+    assert layout.ctl("reread").stdout == "No config updates to processes\n"
 
 
 def test_everything_is_there_again_after_a_reload(layout: Layout) -> None:
