@@ -34,6 +34,7 @@ PATIENCE = 1.0  # seconds an item may wait for a free slot here before others ma
 STARTED_BYTES = 1 << 16  # a larger item is not started before it was weighed with what is in hand
 PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
+THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
 SPELL = 0.02  # seconds of starting tasks without a look at anything else
 BACKOFF = 1.0  # seconds until the first retry, at most
 
@@ -106,6 +107,14 @@ class Worker:
         ready: Callable[[], None],
         show: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.threaded = not inspect.iscoroutinefunction(work)
+        if self.threaded and limits.concurrency > THREADS:
+            logger.warning(
+                "CONCURRENCY is %d here, the most for plain functions: use more worker processes,"
+                " or async functions",
+                THREADS,
+            )
+            limits = replace(limits, concurrency=THREADS)
         self.limits = limits
         self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.link = Link(url, show)
@@ -113,7 +122,6 @@ class Worker:
         self.key = key
         self.consumer = Consumer(key)
         self.work = work
-        self.threaded = not inspect.iscoroutinefunction(work)
         self.text = _takes_text(work)
 
         self.ready: deque[tuple[int, bytes]] = deque()

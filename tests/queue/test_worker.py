@@ -176,6 +176,16 @@ def test_a_function_that_leaves_its_work_to_others_fails_its_items(workers: Work
     assert b"make it async def" in entry[b"why"]
 
 
+def test_a_worker_has_no_more_threads_than_its_event_loop_bears(workers: Workers) -> None:
+    """With some thousands the loop waits so long for its turn that others take it for dead."""
+    workers.start("thread", concurrency=10_000)
+    assert "CONCURRENCY is 1000 here, the most for plain functions" in workers.log()
+    workers.push(*(f"nap 60 {number}" for number in range(1001)))
+    workers.eventually(lambda: len(workers.told("start")) == 1000)
+    workers.start()
+    workers.eventually(lambda: len(workers.told("start")) == 1001)
+
+
 def test_a_worker_takes_what_threads_it_can_get(workers: Workers) -> None:
     """Where the machine allows a few only, these do all the work."""
     workers.start("few threads", concurrency=20)
