@@ -127,8 +127,16 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         try:
             return self._follow(name)
         except KeyboardInterrupt:
+            return self._stop_roll(name)
+
+    def _stop_roll(self, name: str) -> bool:
+        self.ctl.output("stopping the roll")
+        try:
             self._supervision.stop_roll(name)
             return self._follow(name)
+        except KeyboardInterrupt:
+            self.ctl.output("not waiting for its end, of which supervisord's log tells")
+            return False
 
     def _follow(self, name: str) -> bool:
         """Show how a roll goes on, until it ends; returns whether all were replaced."""

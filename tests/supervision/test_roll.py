@@ -140,6 +140,25 @@ def test_ctrl_c_leaves_nobody_stopped(here: Foreign, folder: Path) -> None:
     assert pids(here)[1:] == before[1:]
 
 
+def test_a_second_ctrl_c_does_not_wait(here: Foreign, folder: Path) -> None:
+    """For a successor that does not even heed TERM, say; the roll ends without us."""
+    before = pids(here)
+    deaf = "    import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    release(folder, deaf + SLOW)
+    roll = rolling(here)
+    assert roll.stdout
+    roll.send_signal(signal.SIGINT)
+    assert roll.stdout.readline() == "stopping the roll\n"
+    here.eventually(lambda: here.table()["work:work_0.next"] == "STOPPING")
+    roll.send_signal(signal.SIGINT)
+    out, _ = roll.communicate(timeout=20)
+    assert roll.returncode == 1
+    assert out == "not waiting for its end, of which supervisord's log tells\n"
+    os.kill(here.pid("work:work_0.next"), signal.SIGKILL)
+    here.eventually(lambda: list(here.table()) == NAMES)
+    assert pids(here) == before
+
+
 def test_one_at_a_time(here: Foreign, folder: Path) -> None:
     """Nobody else rolls or scales meanwhile; with its client killed, a roll comes to its end."""
     release(folder, SLOW)
