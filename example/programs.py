@@ -95,15 +95,17 @@ def _measure(settings: Settings) -> "Callable[[], Load | None]":
     import asyncio
     import time
 
-    from .runtime import backlog, link
+    from .runtime import backlog
+    from .runtime.link import ERRORS
+    from .runtime.outage import OutageLog
     from .supervision.scaler import Load
 
-    outage = link.Link(settings.redis_url)
+    outage = OutageLog(settings.redis_url)
 
     def measure() -> Load | None:
         try:
             load = asyncio.run(backlog.count(settings.redis_url, settings.redis_key))
-        except link.ERRORS as error:
+        except ERRORS as error:
             outage.failed(error)
             return None
         outage.worked()

@@ -37,6 +37,6 @@ async def count(url: str, key: str) -> tuple[int, Mapping[int, Hand]]:
         told = iter(await ask.execute())
         found: dict[int, Hand] = {}
         for name, ids, following, given in zip(here, told, told, told, strict=False):
-            ids = {*ids, *([b"next"] if given else [])} - {b"n"}
+            ids = {*ids, *([b"next"] if given else [])} - {b"n", b"stop"}
             found[int(name.split("/")[2])] = Hand(frozenset(ids), int(following or 1))
     return sum(waiting), found

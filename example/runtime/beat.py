@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .link import ERRORS, Lane, Link
+from .link import ERRORS, Connection
+from .outage import OutageLog
 from .process import Process
 from .queue import SOURCE, script
 from .rights import ensure
@@ -47,8 +48,8 @@ async def run(
             logger.error("wrong schedule: %s", fault)
         sys.exit(2)
     beat = Beat(url, key, schedule, limit)
-    link = Link(url, lambda trouble: process.status(trouble or beat.doing()))
-    beating = asyncio.create_task(_beat(process, beat, link))
+    outage = OutageLog(url, lambda trouble: process.status(trouble or beat.doing()))
+    beating = asyncio.create_task(_beat(process, beat, outage))
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
     beat.changed.set()
@@ -62,20 +63,20 @@ async def run(
         beating.result()
 
 
-async def _beat(process: Process, beat: "Beat", link: Link) -> None:
+async def _beat(process: Process, beat: "Beat", outage: OutageLog) -> None:
     ready = False
     while not process.stopping.is_set():
         try:
             pause = await beat.step()
             if not beat.owes:
-                link.worked()
+                outage.worked()
             if not ready:
                 process.ready(beat.doing())
                 ready = True
         except ERRORS as error:
             beat.tried = False
-            await beat.lane.close()
-            pause = link.failed(error)
+            await beat.connection.close()
+            pause = outage.failed(error)
         if not process.stopping.is_set():
             await beat.rest(pause)
 
@@ -108,7 +109,7 @@ class Beat:
         limit: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
+        self.connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.hands = [_Hand(name, entry) for name, entry in schedule.items()]
         self.changed = asyncio.Event()
         self.tried = False  # what pushes need of Redis, on this connection
@@ -128,7 +129,7 @@ class Beat:
         Raises one of ERRORS while Redis does not do its part.
         """
         if not self.tried:
-            await ensure(self.lane, self._key, "beat")
+            await ensure(self.connection, self._key, "beat")
             self.tried = True
         hand = self._first()
         if not hand:
@@ -156,7 +157,7 @@ class Beat:
         for hand in self.hands:
             if hand.making:
                 hand.making.cancel()
-        await self.lane.close()
+        await self.connection.close()
 
     def _first(self) -> _Hand | None:
         free = (each for each in self.hands if not each.making)
@@ -219,7 +220,9 @@ class Beat:
         following = hand.entry.after(slot) if slot else 0
         request = script(self._key, hand.name)
         times = (slot, following)
-        outcome, last, now = await self.lane.call((*request, "tick", *times, item, self._limit))
+        outcome, last, now = await self.connection.call(
+            (*request, "tick", *times, item, self._limit)
+        )
         self._asked = self._clock()
         self._ahead = now - self._asked * 1000
         return outcome, last, now

@@ -1,24 +1,20 @@
-"""The link to Redis: how to open it, and how to bear with its absence."""
+"""The link to Redis: how to find the server in charge, and how to talk to it."""
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as NoConnectionError
 
-from .redis_url import SENTINEL_OPTIONS, redacted
-
-logger = logging.getLogger(__name__)
+from .redis_url import SENTINEL_OPTIONS
 
 # What any call over the link may raise while Redis is away, or not itself.
 ERRORS = (RedisError, OSError)
@@ -26,50 +22,6 @@ ERRORS = (RedisError, OSError)
 REFUSALS = (ResponseError, AuthenticationError)
 
 _TIMEOUT = 5.0  # seconds
-# No longer than a worker may be silent after a trouble that others have not noticed: see queue.py.
-_BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
-
-
-class Link:
-    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait.
-
-    `show` is called with a line about a trouble when it begins, and with "" when it ends.
-    """
-
-    def __init__(self, url: str, show: Callable[[str], None] = lambda _: None) -> None:
-        self.where = redacted(url)
-        self._show = show
-        self._failures = 0
-        self._since = 0.0
-
-    def failed(self, error: Exception) -> float:
-        """Take note of a failure. Returns the seconds to wait: capped exponential, with jitter."""
-        if not self._failures:
-            self._since = time.monotonic()
-            what = "refuses" if isinstance(error, REFUSALS) else "away"
-            why = _explained(error)
-            logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
-            self._show(f"Redis {what} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {why}")
-        self._failures += 1
-        return float(_BACKOFF.compute(self._failures))
-
-    def worked(self) -> None:
-        """Take note that Redis has answered as it should."""
-        if self._failures:
-            away = time.monotonic() - self._since
-            logger.info("Redis back at %s after %.1f s", self.where, away)
-            self._show("")
-        self._failures = 0
-
-
-def _explained(error: Exception) -> str:
-    why = str(error) or type(error).__name__
-    if "unknown command" in why and "HELLO" in why:
-        why += (
-            "; it is older than Redis 6.2, which the queue needs;"
-            " or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
-        )
-    return why
 
 
 def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
@@ -156,7 +108,7 @@ def _address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Lane:
+class Connection:
     """One connection for requests that must not overtake each other, or be sent unasked.
 
     Opens by itself, and then sends `greeting` first; closes on any error.

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from .link import ERRORS, Lane, locate
+from .link import ERRORS, Connection, locate
 
 SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
@@ -67,8 +67,8 @@ class Producer:
         loop = asyncio.get_running_loop()
         pipe = self._pipes.get(loop)
         if pipe is None or pipe.task.done():
-            lane = Lane(self._url, self._key, ("SCRIPT", "LOAD", SOURCE))
-            pipe = self._pipes[loop] = _Pipe(lane)
+            connection = Connection(self._url, self._key, ("SCRIPT", "LOAD", SOURCE))
+            pipe = self._pipes[loop] = _Pipe(connection)
         return pipe
 
     async def close(self) -> None:
@@ -153,8 +153,8 @@ class _Asked:
 class _Pipe:
     """One event loop's connection. What comes while others are under way goes together next."""
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._waiting: deque[_Asked] = deque()
         self._arrived = asyncio.Event()
         self._used = time.monotonic()
@@ -179,7 +179,7 @@ class _Pipe:
                     self._used = time.monotonic()
         finally:
             self._settle(self._waiting, _CLOSED)
-            await self._lane.close()
+            await self._connection.close()
 
     def _next(self) -> list[_Asked]:
         lot: list[_Asked] = []
@@ -192,9 +192,9 @@ class _Pipe:
     async def _renew(self) -> None:
         """Close a connection that has ended, or may have."""
         if time.monotonic() - self._used > REST_SECONDS:
-            await self._lane.close()
+            await self._connection.close()
         else:
-            await self._lane.close_if_ended()
+            await self._connection.close_if_ended()
 
     def _settle(self, asked: Iterable[_Asked], reply: Exception) -> None:
         for each in asked:
@@ -202,7 +202,7 @@ class _Pipe:
 
     async def _deliver(self, lot: list[_Asked], once_more: bool = True) -> None:
         try:
-            replies = await self._lane.ask(*(each.request for each in lot))
+            replies = await self._connection.ask(*(each.request for each in lot))
         except ERRORS as error:
             replies = [error] * len(lot)
         except asyncio.CancelledError:
@@ -216,5 +216,5 @@ class _Pipe:
                 each.settle(reply)
         if refused:
             # Another server may be in charge by now, or this one has lost the script.
-            await self._lane.close()
+            await self._connection.close()
             await self._deliver(refused, once_more=False)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from redis.exceptions import NoPermissionError, ResponseError
 
-from .link import Lane
+from .link import Connection
 from .queue import prefixes, script
 
 _NOBODY = "absent"  # never joins
@@ -15,7 +15,7 @@ class LackingError(ResponseError):
     """The server or the user's rights lack what the queue needs; the message names all of it."""
 
 
-async def ensure(lane: Lane, key: str, role: Literal["worker", "beat"]) -> None:
+async def ensure(connection: Connection, key: str, role: Literal["worker", "beat"]) -> None:
     """Try every command that `role` needs for the queue `key`, on keys that never exist.
 
     Raises LackingError, ResponseError where Redis refuses for another cause, such as being a
@@ -25,7 +25,7 @@ async def ensure(lane: Lane, key: str, role: Literal["worker", "beat"]) -> None:
     if role == "worker":
         # Tells of its negative time-out only those who may run it. Others would block.
         requests["BLMOVE"] = ("BLMOVE", _absent(key), _absent(key, "next:"), "RIGHT", "LEFT", "-1")
-    replies = dict(zip(requests, await lane.ask(*requests.values()), strict=True))
+    replies = dict(zip(requests, await connection.ask(*requests.values()), strict=True))
     lacks = [each for name, reply in replies.items() for each in _lack(name, reply)]
     tried = replies["EVALSHA"]
     if not isinstance(tried, ResponseError):

@@ -15,7 +15,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .link import ERRORS, Lane, Link
+from .link import ERRORS, Connection
+from .outage import OutageLog
 from .process import Process
 from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 from .rights import ensure
@@ -116,8 +117,8 @@ class Worker:
             )
             limits = replace(limits, concurrency=THREADS)
         self.limits = limits
-        self.lane = Lane(url, key, ("SCRIPT", "LOAD", SOURCE))
-        self.link = Link(url, show)
+        self.connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
+        self.outage = OutageLog(url, show)
         self.announce = ready
         self.key = key
         self.consumer = Consumer(key)
@@ -177,27 +178,27 @@ class Worker:
             await self._try(self._leave, last)
         if self.announced and not self.left:
             logger.warning("Redis away: what was in hand comes back when others find it")
-        await self.lane.close()
+        await self.connection.close()
 
     async def _try(self, step: Callable[[], Coroutine[Any, Any, None]], until: float = 0) -> None:
         try:
             async with asyncio.timeout_at(until or None) as drain:
                 await step()
             if not self.refused:
-                self.link.worked()
+                self.outage.worked()
         except GoneError:
             self._renew()
         except ERRORS as error:
             if drain.expired():
                 return
             await self._part()
-            pause = self.link.failed(error)
+            pause = self.outage.failed(error)
             if until:
                 pause = min(pause, max(0.0, until - self.loop.time()))
             await asyncio.sleep(pause)
 
     async def _part(self) -> None:
-        await self.lane.close()
+        await self.connection.close()
         if self.joined:  # else a JOIN may be under way
             self._renew()
 
@@ -208,7 +209,7 @@ class Worker:
     async def _join(self) -> None:
         if self.joined:
             return
-        await ensure(self.lane, self.key, "worker")
+        await ensure(self.connection, self.key, "worker")
         kept = await self._ask(self.consumer.join())
         self.joined, self.sure = True, False
         self.consumer.joined()
@@ -281,7 +282,7 @@ class Worker:
 
     async def _ask(self, request: Request) -> Any:
         """Send one request; raises a refusal, and keeps the connection all the same."""
-        (reply,) = await self.lane.ask(request)
+        (reply,) = await self.connection.ask(request)
         if isinstance(reply, ResponseError):
             raise _refusal(reply)
         return reply
@@ -294,7 +295,7 @@ class Worker:
         except ResponseError as error:
             # At maxmemory, say, or where the list is none, STEP goes on; else it fails next.
             self.refused = True
-            self.link.failed(error)
+            self.outage.failed(error)
             await self._change(seconds)
             return
         self.refused = False
@@ -314,9 +315,9 @@ class Worker:
         requests = [self.consumer.fail(each, *fate) for each, fate in failed]
         requests.append(self.consumer.step(want, size, done))
         try:
-            await self.lane.send(*requests)
+            await self.connection.send(*requests)
             self._start()  # while Redis is at it
-            *others, reply = await self.lane.receive(len(requests))
+            *others, reply = await self.connection.receive(len(requests))
             if isinstance(reply, ResponseError):
                 raise _refusal(reply)
         except BaseException as error:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
-from example.runtime.link import Lane
+from example.runtime.link import Connection
 from example.runtime.queue import SOURCE
 from example.runtime.rights import LackingError, ensure
 
@@ -130,13 +130,13 @@ def test_all_that_a_worker_s_user_may_not_do_is_named_at_once(workers: Workers) 
 @pytest.mark.parametrize("role", ["worker", "beat"])
 def test_each_right_is_tried_and_named(any_server: Server, role: Literal["worker", "beat"]) -> None:
     async def lacking() -> str:
-        lane = Lane(user_url(any_server, role), KEY, ("SCRIPT", "LOAD", SOURCE))
+        connection = Connection(user_url(any_server, role), KEY, ("SCRIPT", "LOAD", SOURCE))
         try:
-            await ensure(lane, KEY, role)
+            await ensure(connection, KEY, role)
         except LackingError as error:
             return str(error)
         finally:
-            await lane.close()
+            await connection.close()
         return ""
 
     assert asyncio.run(lacking()) == ""

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from example.runtime.link import Lane
+from example.runtime.link import Connection
 from example.runtime.queue import BACKOFF_MOST, SOURCE, Consumer, keys, prefixes, ranges, script
 from example.runtime.rights import ensure
 
@@ -104,7 +104,7 @@ class Scripts:
 
         match request.kind:
             case "join":
-                asyncio.run(ensure(cast(Lane, self), KEY, "worker"))
+                asyncio.run(ensure(cast(Connection, self), KEY, "worker"))
                 started = (request.started, packed(request.item.number) if request.item else b"")
                 return bool(call(request.former, *started))
             case "wait":
@@ -142,7 +142,7 @@ class Scripts:
         return []
 
     async def ask(self, *requests: Any) -> list[Any]:
-        """As a Lane does."""
+        """As a Connection does."""
         replies: list[Any] = []
         for request in requests:
             try:

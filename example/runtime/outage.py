@@ -1,0 +1,58 @@
+"""Outages of Redis: told once when they begin and once when they end, and how long to wait."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from redis.backoff import ExponentialWithJitterBackoff
+
+from .link import REFUSALS
+from .redis_url import redacted
+
+logger = logging.getLogger(__name__)
+
+# Seconds. Not longer than a worker may be silent after a trouble that others have not noticed: see
+# queue.py.
+_BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
+
+
+class OutageLog:
+    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait.
+
+    `show` is called with a line about a trouble when it begins, and with "" when it ends.
+    """
+
+    def __init__(self, url: str, show: Callable[[str], None] = lambda _: None) -> None:
+        self.where = redacted(url)
+        self._show = show
+        self._failures = 0
+        self._since = 0.0
+
+    def failed(self, error: Exception) -> float:
+        """Take note of a failure. Returns the seconds to wait: capped exponential, with jitter."""
+        if not self._failures:
+            self._since = time.monotonic()
+            what = "refuses" if isinstance(error, REFUSALS) else "away"
+            why = _explained(error)
+            logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
+            self._show(f"Redis {what} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {why}")
+        self._failures += 1
+        return float(_BACKOFF.compute(self._failures))
+
+    def worked(self) -> None:
+        """Take note that Redis has answered as it should."""
+        if self._failures:
+            away = time.monotonic() - self._since
+            logger.info("Redis back at %s after %.1f s", self.where, away)
+            self._show("")
+        self._failures = 0
+
+
+def _explained(error: Exception) -> str:
+    why = str(error) or type(error).__name__
+    if "unknown command" in why and "HELLO" in why:
+        why += (
+            "; it is older than Redis 6.2, which the queue needs;"
+            " or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
+        )
+    return why
