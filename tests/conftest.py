@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 
 from .launchers import Launcher, only_app
-from .layout import ROOT, Layout
+from .layout import Layout
+from .package import package
 from .server import Server
 
 Popen = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _demo() -> Iterator[None]:
+    """Whatever is started finds the package with the files of tests/demo/ in it."""
+    folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
+    os.environ["PYTHONPATH"] = package(folder)
+    yield
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -70,6 +80,9 @@ def launch(folder: Path) -> Iterator[Callable[..., Any]]:
         home = folder / f"l{len(made)}"
         home.mkdir()
         made.append(kind(home, server))
+        if "PYTHONPATH" in environ:
+            # First what the test brings, then the demo files.
+            environ["PYTHONPATH"] += f":{made[-1].environ.get('PYTHONPATH', '')}"
         made[-1].environ |= environ
         return made[-1]
 
@@ -87,8 +100,7 @@ def api(folder: Path) -> Callable[[str], str]:
     def write(text: str) -> str:
         code = folder / "code"
         if not code.exists():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / "example", code / "example", ignore=ignored)
+            package(code)
         (code / "example" / "api.py").write_text(text)
         return str(code)
 

@@ -35,6 +35,15 @@ if __name__ == "__main__":
 """
 
 
+def handed_on() -> dict[str, str]:
+    """What programs have from the tests' own environment: coverage, and the demo files."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name == "PYTHONPATH" or name.startswith("COVERAGE_")
+    }
+
+
 class Launcher(Api):
     """Commands that run together in one folder, with their output in one file."""
 
@@ -46,7 +55,7 @@ class Launcher(Api):
             "PATH": f"{SCRIPTS}:/usr/bin:/bin",
             "REDIS_URL": redis.url,
             "PORT": str(self.port),
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **handed_on(),
         }
         self.processes: list[subprocess.Popen[bytes]] = []
         self.out = folder / "stdout"

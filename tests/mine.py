@@ -1,10 +1,9 @@
 """A copy of the package whose user's files are the test's own."""
 
-import shutil
 from pathlib import Path
 
 from .launchers import Launcher
-from .layout import ROOT
+from .package import package
 from .server import Server
 
 
@@ -13,7 +12,7 @@ class Mine(Launcher):
 
     def __init__(self, folder: Path, redis: Server, *commands: list[str], **files: str) -> None:
         super().__init__(folder, redis, *commands)
-        copy_package(folder, **files)
+        package(folder, **files)
         self.environ["PYTHONPATH"] = str(folder)
         self.redis = redis
 
@@ -35,11 +34,3 @@ class Mine(Launcher):
     def ends(self) -> int:
         """Wait until the only command ends by itself; returns its exit status."""
         return self.processes[0].wait(20)
-
-
-def copy_package(folder: Path, **files: str) -> None:
-    """Put the package into `folder`, with the text of its modules that are named."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "example", folder / "example", ignore=ignored)
-    for name, text in files.items():
-        (folder / "example" / f"{name}.py").write_text(text)

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,8 @@ def own(example: str = Query(example="example"), TESTING: bool = False) -> dict[
 '''
 # English, and other things that only look like the name.
 STAYS = re.compile(
-    r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|\.(conf|env)\.example"
-    r"|\bexample\.(py|com|org)\b|x-example|with_example|\}\.example\b"
+    r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|[fv}]\.example"
+    r"|\bexample\.(py|com|org)\b|x-example|with_example"
 )
 
 
@@ -202,3 +203,33 @@ def test_a_clone_has_the_line_ends_of_the_shell(clone: Path) -> None:
     git(clone, "clone", "--quiet", "--config", "core.autocrlf=true", str(clone), str(other))
     for name in git(other, "ls-files", "-z").split("\0")[:-1]:
         assert b"\r\n" not in (other / name).read_bytes(), name
+
+
+OTHERS = {
+    "api": """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 418})
+        await send({"type": "http.response.body", "body": b"Another"})
+""",
+    "schedule": "from .runtime.schedule import Every\n\nSCHEDULE = {'rare': Every(3600, 'rare')}\n",
+    "tasks": "def work(item: bytes) -> None:\n    print('another', item)\n",
+}
+
+
+@pytest.mark.timeout(300)
+def test_the_machinerys_tests_pass_beside_any_files_of_yours(copy: Path) -> None:
+    """In a copy with another api, schedule and tasks: those fail that are yours, and only those."""
+    for name, text in OTHERS.items():
+        (copy / "example" / f"{name}.py").write_text(text)
+    some = "api_answers_and_each and (article or Layout or scripts) or says_hello"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests", "-k", some],
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": str(copy)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert re.search("1 failed, 3 passed, [0-9]+ deselected", done.stdout), done.stdout
+    assert "FAILED tests/yours/test_api.py" in done.stdout

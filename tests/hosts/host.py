@@ -1,13 +1,12 @@
 """A host of the network: its own supervisord on the shipped configuration."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..launchers import SCRIPTS
+from ..launchers import SCRIPTS, handed_on
 from ..layout import ROOT
 from ..waiting import eventually
 from .network import Network, address
@@ -45,7 +44,7 @@ class Host:
         self.environ = {
             "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin",
             "REDIS_URL": redis_url,
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **handed_on(),
             **environ,
         }
         (folder / "var").mkdir(parents=True)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from ..layout import ROOT, Layout
-from ..mine import Mine, copy_package
+from ..mine import Mine
+from ..package import package
 from ..server import Server
 from ..waiting import eventually
 
@@ -66,7 +67,7 @@ async def urgent(item: str) -> None:
 def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], redis: Server) -> None:
     """The drop-in as it is shipped. Both are waited for by `ready`."""
     layout = launch(Layout, redis)
-    copy_package(layout.folder, tasks=TASKS)
+    package(layout.folder, tasks=TASKS)
     layout.environ["PYTHONPATH"] = str(layout.folder)
     name = "supervisord.d/queues.conf"
     shutil.copy(ROOT / f"{name}.example", layout.folder / name)

@@ -12,7 +12,7 @@ from xmlrpc.client import Fault, ServerProxy
 from supervisor.options import make_namespec
 from supervisor.xmlrpc import SupervisorTransport
 
-from ..launchers import SCRIPTS, lives
+from ..launchers import SCRIPTS, handed_on, lives
 from ..waiting import eventually
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class Foreign:
         self.write(programs, plugin)
         self.environ = {
             "PATH": f"{SCRIPTS}:/usr/local/bin:/usr/bin:/bin",
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **handed_on(),
             **environ,
         }
         self.command: list[str | Path] = [SCRIPTS / "supervisord", "-c", self.conf]

@@ -1,7 +1,6 @@
 """descendants: what a program has started ends with it."""
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ..launchers import lives
-from ..layout import ROOT, Layout
+from ..layout import Layout
+from ..package import demo, package
 from ..server import Server
 from .foreign import Foreign
 
@@ -112,10 +112,7 @@ def test_a_tasks_processes_end_with_the_worker(
 ) -> None:
     """By the shipped configuration: a pool's, and one in a session of its own."""
     layout = launch(Layout, redis)
-    code = layout.folder / "code"
-    shutil.copytree(ROOT / "example", code / "example")
-    with open(code / "example" / "tasks.py", "a") as file:
-        file.write("import os\n" + POOL)
+    code = package(layout.folder / "code", tasks=demo("tasks") + "import os\n" + POOL)
     layout.override(
         "code",
         f'[program:worker]\nenvironment = PYTHONPATH="{code}",DRAIN_SECONDS="0"\n'

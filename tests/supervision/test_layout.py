@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ..layout import ROOT, Layout
+from ..package import demo, package
 from ..server import Server, free_port
 
 Launch = Callable[..., Layout]
@@ -52,11 +52,9 @@ def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) ->
     """By the shipped defaults: an item that does not end is back in the queue, uncharged, however
     slow a request or idle a connection is; nobody is killed."""
     layout = launch(Layout, redis)
-    code = layout.folder / "code"
-    shutil.copytree(ROOT / "example", code / "example")
-    for name, text in (("tasks.py", SLOW_TASK), ("api.py", SLOW_PAGE)):
-        with open(code / "example" / name, "a") as file:
-            file.write(text)
+    code = package(
+        layout.folder / "code", tasks=demo("tasks") + SLOW_TASK, api=demo("api") + SLOW_PAGE
+    )
     # Without beat: its items would fill the worker's hands.
     layout.override(
         "code",
@@ -148,7 +146,7 @@ def test_neither_bad_items_nor_a_bad_release_end_what_is_healthy(
     or away, and back when they have gone; the site is up all the time."""
     layout = launch(Layout, redis)
     code = layout.folder / "code"
-    shutil.copytree(ROOT / "example", code / "example")
+    package(code)
     layout.override(
         "code",
         f'[program:worker]\nenvironment = PYTHONPATH="{code}"\n'
