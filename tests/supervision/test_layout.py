@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ..layout import ROOT, Layout
+from ..layout import Layout
 from ..package import demo, package
 from ..server import Server, free_port
 
@@ -179,7 +179,7 @@ def test_a_deploy_that_fails_leaves_the_old_version_at_work(
     """What cannot be compiled, imported, or goes on for ever at it; mended, it is rolled out."""
     layout = launch(Layout, redis)
     code = layout.folder / "code"
-    shutil.copytree(ROOT / "example", code / "example")
+    package(code)
     layout.override("code", f'[program:{program}]\nenvironment = PYTHONPATH="{code}"\n')
     layout.start()
     layout.ready()
