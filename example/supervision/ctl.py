@@ -129,8 +129,13 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         except KeyboardInterrupt:
             return self._stop_roll(name)
 
+    def _tell(self, line: str) -> None:
+        """Also through a pipe at once: it may be long until the next."""
+        self.ctl.output(line)
+        self.ctl.stdout.flush()
+
     def _stop_roll(self, name: str) -> bool:
-        self.ctl.output("stopping the roll")
+        self._tell("stopping the roll")
         try:
             self._supervision.stop_roll(name)
             return self._follow(name)
@@ -143,7 +148,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         while True:
             told = self._supervision.rolled(name, self._seen)
             for line in told["lines"]:
-                self.ctl.output(line)
+                self._tell(line)
             self._seen += len(told["lines"])
             if told["status"] >= 0:
                 return bool(told["status"] == 0)

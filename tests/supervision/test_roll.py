@@ -143,9 +143,14 @@ def test_ctrl_c_leaves_nobody_stopped(here: Foreign, folder: Path) -> None:
 def test_a_second_ctrl_c_does_not_wait(here: Foreign, folder: Path) -> None:
     """For a successor that does not even heed TERM, say; the roll ends without us."""
     before = pids(here)
-    deaf = "    import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    deaf = """
+    import signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open(sys.argv[0] + ".deaf", "w").close()
+    """
     release(folder, deaf + SLOW)
     roll = rolling(here)
+    here.eventually(lambda: (folder / "work.py.deaf").exists())
     assert roll.stdout
     roll.send_signal(signal.SIGINT)
     assert roll.stdout.readline() == "stopping the roll\n"
