@@ -1,4 +1,4 @@
-"""From a function to a program: how it is started, and its console script."""
+"""Turns each function of programs.py into a program: how it starts, and its console script."""
 
 import argparse
 import importlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Program(NamedTuple):
-    """What launchers need to know of a program."""
+    """What launchers know of a program."""
 
     start: Callable[[], None]
     """Runs it as the only thing that its process does."""
@@ -31,9 +31,9 @@ PROGRAMS: dict[str, Program] = {}
 
 
 def program(main: Callable[["Process", Settings], Awaitable[None]]) -> None:
-    """A decorator: the coroutine function main(process, settings) becomes a program.
+    """A decorator: makes a program of the coroutine function main(process, settings).
 
-    It is to call `process.ready(…)` once it works, and to return when `process.stopping` is set.
+    `main` calls `process.ready(…)` when it works, and returns once `process.stopping` is set.
     """
     name = main.__name__
 
@@ -53,13 +53,13 @@ def program(main: Callable[["Process", Settings], Awaitable[None]]) -> None:
         process.run(lambda: inside(settings))
 
     start.__doc__ = run.__doc__ = main.__doc__
-    # By these names multiprocessing finds it in a process that was not forked.
+    # multiprocessing pickles it by these names where it does not fork.
     start.__module__, start.__qualname__ = __package__, f"start_{name}"
     PROGRAMS[name] = Program(start, run, is_part=True)
 
 
 def command(is_part: bool = False) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """A decorator for a function main() that does without an event loop of ours."""
+    """A decorator: makes a program of a plain function, which loads the settings itself."""
 
     def register(main: Callable[[], None]) -> Callable[[], None]:
         PROGRAMS[main.__name__] = Program(main, None, is_part)
@@ -69,7 +69,7 @@ def command(is_part: bool = False) -> Callable[[Callable[[], None]], Callable[[]
 
 
 def load_settings() -> Settings:
-    """The settings, with the log set up by them. Exits with 2 for wrong ones, which it tells."""
+    """Load the settings, and configure logging by them. Exits with 2 if a setting is wrong."""
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -92,7 +92,7 @@ def take_no_arguments(about: str | None, name: str | None = None) -> None:
 def __getattr__(name: str) -> Callable[[], None]:
     """The console script of the program `name`.
 
-    It looks at arguments; whoever calls `start_app()` may have some of their own.
+    Only console scripts look at arguments: a program that calls `start_app()` has its own.
     """
     importlib.import_module(".programs", __package__)
     if name not in PROGRAMS:

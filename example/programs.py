@@ -1,9 +1,8 @@
 """The programs: each hands your files (api, schedule, tasks, settings) to the runtime.
 
-They read the environment, and end their process with an exit status: 0 after TERM or Ctrl-C,
-2 for a wrong setting, 3 where app cannot start to serve, 4 where redis is not needed.
-To add one, add a function: see README.md. What it needs it imports itself: so beat and worker load
-no web framework, and a redis that waits no client.
+Exit statuses: 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 if app cannot start to serve, 4 if
+redis is not needed. To add a program, add a function: see README.md. Each function imports what it
+needs, so that beat and worker do not load the web framework, and a waiting redis no Redis client.
 """
 
 import sys

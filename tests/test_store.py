@@ -101,7 +101,7 @@ class TestWaiting:
 
     def test_it_takes_over_when_the_other_server_ends(self, run: Popen, redis: Server) -> None:
         waiting = run(redis.url)
-        said(waiting, "is served already")
+        said(waiting, "another server answers")
         redis.kill()
         said(waiting, "nobody serves")
         eventually(lambda: answers(redis.url), within=15)
@@ -111,37 +111,37 @@ class TestWaiting:
         """The other goes on to wait: neither fails, as both would start a server else."""
         waiting = [run(redis.url, REDIS_DIR=name) for name in ("one", "two")]
         for each in waiting:
-            said(each, "is served already")
+            said(each, "another server answers")
         redis.kill()
         eventually(lambda: answers(redis.url), within=15)
         winner = redis.client.info("server")["process_id"]
         (other,) = [each for each in waiting if each.pid != winner]
-        said(other, "is served already")
+        said(other, "another server answers")
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_ends_the_wait(self, run: Popen, redis: Server, number: int) -> None:
         waiting = run(redis.url)
-        said(waiting, "is served already")
+        said(waiting, "another server answers")
         waiting.send_signal(number)
         assert waiting.wait(10) == 0
 
     def test_it_loads_no_redis_client(self, run: Popen, redis: Server) -> None:
         """That would be two thirds of its memory."""
         waiting = run(redis.url)
-        said(waiting, "is served already")
+        said(waiting, "another server answers")
         assert "hiredis" not in Path(f"/proc/{waiting.pid}/maps").read_text()
 
     def test_a_server_that_refuses_us_is_waited_for_too(self, run: Popen, folder: Path) -> None:
         """A wrong password is not taken for absence, or it would be started against for ever."""
         with Server(folder / "other") as secured:
             secured.client.config_set("requirepass", "hunter2")
-            said(run(secured.url), "is served already")
+            said(run(secured.url), "another server answers")
 
     def test_what_is_no_redis_is_told_in_words(self, run: Popen, popen: Popen) -> None:
         port = free_port()
         popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)])
         eventually(lambda: ping("127.0.0.1", port) is not None)
-        said(run(f"redis://127.0.0.1:{port}"), "is no Redis, it answers PING with '<!DOCTYPE")
+        said(run(f"redis://127.0.0.1:{port}"), "is not Redis: it answers PING with '<!DOCTYPE")
 
     def test_data_that_nobody_serves_meanwhile_are_told(
         self, run: Popen, redis: Server, folder: Path
@@ -162,7 +162,7 @@ class TestWaiting:
         first, second = (f"redis://localhost:{free_port()}" for _ in range(2))
         server = run(first)
         eventually(lambda: answers(first))
-        assert first in said(run(second), "has the data in var/redis")
+        assert first in said(run(second), "uses the data in var/redis")
         with client.Redis.from_url(first) as redis:
             redis.lpush("TESTING", "kept")
         server.kill()
@@ -173,7 +173,7 @@ class TestWaiting:
     def test_where_it_could_not_take_over_it_does_not_wait(self, run: Popen, redis: Server) -> None:
         waiting = run(redis.url, REDIS_DIR="/proc")
         assert waiting.wait(10) == 4
-        assert "is served already; wrong setting: REDIS_DIR" in waiting.communicate()[0]
+        assert "and wrong setting: REDIS_DIR" in waiting.communicate()[0]
 
 
 @pytest.mark.parametrize(
@@ -249,14 +249,18 @@ class TestServers:
         said(run(written, PATH=str(folder / "bin")), f"{old} is older than 6.2")
         eventually(lambda: answers(written))
 
-    def test_data_that_none_can_read_are_told(self, run: Popen, written: str, folder: Path) -> None:
+    @pytest.mark.parametrize("data_format", [b"REDIS0013", b"REDIS9999"])
+    def test_data_that_none_can_read_are_told(
+        self, data_format: bytes, run: Popen, written: str, folder: Path
+    ) -> None:
+        """Here of a newer Redis: the server of the wheel would read the first one if it had to."""
         data = folder / "var/redis/appendonlydir/appendonly.aof.1.base.rdb"
-        data.write_bytes(b"REDIS9999" + data.read_bytes()[9:])
-        server = run(written)
+        data.write_bytes(data_format + data.read_bytes()[9:])
+        server = run(written, PATH=str(folder / "bin"))
         assert server.wait(10) == 2
         out, _ = server.communicate()
         assert "cannot read the data in 'var/redis'" in out
-        assert "REDIS9999. Install the server that wrote them" in out
+        assert f"{data_format.decode()}. Install the server that wrote them" in out
 
 
 @pytest.mark.parametrize("on_path", [True, False])

@@ -138,10 +138,13 @@ def test_the_embedded_redis_may_be_stopped(launch: Launch, redis: Server) -> Non
 
 def test_a_served_redis_is_used(layout: Layout) -> None:
     """The program redis waits, which counts as ready, and says for what."""
-    layout.eventually(lambda: layout.said("redis", "is served already"))
+    layout.eventually(lambda: layout.said("redis", "another server answers"))
     assert layout.status("redis") == "RUNNING"
     layout.eventually(lambda: layout.ctl("ready", "redis").returncode == 0)
-    assert f"waits: {layout.redis.url} is served already" in layout.ctl("ready", "redis").stdout
+    assert (
+        f"waits: another server answers at {layout.redis.url}"
+        in layout.ctl("ready", "redis").stdout
+    )
 
 
 def test_a_redis_that_ends_is_taken_over(layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""The folder with the embedded Redis's data: whether it can be written, and by one at a time."""
+"""REDIS_DIR: it must be writable, and one server at a time may use it."""
 
 import fcntl
 import os
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 EMPTY_BYTES = 200
-"""Roughly what a server writes that was never given anything."""
+"""A snapshot without keys is smaller than this."""
 
 
 class NoPlaceError(Exception):
@@ -14,13 +14,13 @@ class NoPlaceError(Exception):
 
 
 class DataFolder:
-    """REDIS_DIR, which a server keeps locked for as long as it lives."""
+    """The folder with the embedded Redis's data. Its server keeps it locked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def prepare(self) -> None:
-        """Make the folder if need be, and try whether all that is in it can be written.
+        """Make the folder if need be, and check that the server can write all its files.
 
         Raises:
             NoPlaceError: it cannot.
@@ -40,9 +40,9 @@ class DataFolder:
             ) from error
 
     def lock(self, address: str) -> str | None:
-        """Have the folder for a server at `address` until this process ends, also after an exec.
+        """Lock the folder for a server at `address`: until this process ends, also after exec.
 
-        Returns None, or the address of the server that has it.
+        Returns None, or the address of the server that holds the lock.
         """
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -57,7 +57,7 @@ class DataFolder:
         return None
 
     def is_idle(self) -> bool:
-        """Whether there may be items in the folder while no server has it."""
+        """Whether the folder may hold items and no server uses it."""
         try:
             with open(self.path / "lock", "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Settings from the environment: what a field of settings.py accepts, and how all are read.
+"""The fields of settings.py, and how their values are read from the environment.
 
-Each function here makes a field, with a default, a parser, and words for what that accepts.
+Each public function makes a field: its default, its parser, and words for what the parser accepts.
 """
 
 import os
@@ -17,10 +17,10 @@ class SettingsError(Exception):
 
 
 def setting(default: Any, parse: Callable[[str], Any], accepts: str, secret: bool = False) -> Any:
-    """A field of a kind of your own.
+    """A field with a parser of your own.
 
-    `parse(text)` returns the value, or raises ValueError for a text that is not what `accepts`
-    says. The text of a secret is never shown.
+    `parse(text)` returns the value, or raises ValueError. The message then says that the text is
+    not what `accepts` says. It does not show the text of a secret.
     """
     return field(default=default, metadata={"parse": parse, "accepts": accepts, "secret": secret})
 
@@ -31,7 +31,7 @@ def text(default: str, accepts: str, secret: bool = False) -> Any:
 
 
 def choice(default: str, *others: str) -> Any:
-    """One of these words, in capitals or not."""
+    """One of these words, in upper or lower case."""
     words = (default, *others)
 
     def parse(text: str) -> str:
@@ -54,7 +54,7 @@ def seconds(default: float, least: float, most: float) -> Any:
 
 
 def function(default: str, file: str) -> Any:
-    """The name of a function in `file`, which whoever calls it looks for."""
+    """The name of a function in `file`. The program that calls it checks whether it is there."""
 
     def parse(text: str) -> str:
         if not text.isidentifier():
@@ -65,12 +65,12 @@ def function(default: str, file: str) -> Any:
 
 
 def redis(default: str) -> Any:
-    """The URL of a Redis, which may hold a password."""
+    """The URL of a Redis. It is a secret, since it may hold a password."""
     return setting(default, redis_url.check, redis_url.ACCEPTS, secret=True)
 
 
 def list_name(default: str) -> Any:
-    """The name of a list that queue.py can put its keys beside."""
+    """The name of a Redis list, such that Redis Cluster keeps queue.py's other keys with it."""
 
     def parse(text: str) -> str:
         queue.keys(_text(text))
@@ -81,16 +81,16 @@ def list_name(default: str) -> Any:
 
 
 class Environment:
-    """What a dataclass with fields made here has to be derived from."""
+    """The base class of a dataclass whose fields are made by the functions above."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read and check every variable: that of the attribute `name` is NAME.
+        """Read and check the variable NAME for each field `name`.
 
-        NAME_FILE names a file that holds the value, as container secrets are mounted.
+        NAME_FILE may name a file with the value instead, as container secrets are mounted.
 
         Raises:
-            SettingsError: it tells all that is wrong at once, and no secret value.
+            SettingsError: the message names everything that is wrong, and shows no secret.
         """
         values: dict[str, Any] = {}
         wrong = []
@@ -114,11 +114,11 @@ class Environment:
 
 
 class _UnusableError(Exception):
-    """A variable's value could not be had, or has something around it."""
+    """A variable has no usable value; the message says why."""
 
 
 def _refuse_wrapping(variable: str, text: str) -> None:
-    """Some who read files of variables keep what others take away, docker's --env-file for one."""
+    """Refuse quotes and the like: docker's --env-file keeps them, and shells take them away."""
     if text[:1] == "\ufeff":
         what = "a byte order mark before"
     elif text != text.strip():

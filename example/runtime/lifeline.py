@@ -7,13 +7,13 @@ import signal
 import sys
 
 STOP = (signal.SIGTERM, signal.SIGINT)
-"""The signals that ask for a stop. Who starts a program may block them until it listens."""
+"""The signals that ask for a stop. A parent may block them until its child handles them."""
 
 
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent dies (Linux; elsewhere nothing).
 
-    Only below a parent that is there to watch over us: a shell may go before its jobs.
+    Does so only below supervisord or multiprocessing: a shell may end before its jobs do.
     """
     parent = multiprocessing.parent_process()
     supervised = "SUPERVISOR_ENABLED" in os.environ
@@ -22,6 +22,6 @@ def die_with_parent() -> None:
     before = os.getppid()
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    # The parent may have died before the kernel was told.
+    # The parent may have died before the kernel was told: then no signal comes.
     if os.getppid() != before or (parent and not parent.is_alive()):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The programs as children of one multiprocessing parent, for a terminal."""
+"""Runs all programs as children of one process, for `python -m`."""
 
 import logging
 import multiprocessing
@@ -15,10 +15,10 @@ SIGNALS = {*STOP, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 
 
 class Parent:
-    """One process for each program, from start to end.
+    """Starts a process for each program, and waits until all have ended.
 
-    TERM, HUP or INT stops all of them, `last` when the others have ended. When one ends by itself,
-    the rest are stopped too; only `last` may, with NOT_NEEDED.
+    TERM, HUP or INT stops them all; `last` is stopped when the others have ended. When a program
+    ends by itself, the others are stopped too. `last` may end with NOT_NEEDED.
     """
 
     def __init__(self, programs: Mapping[str, Callable[[], None]], last: str) -> None:
@@ -36,16 +36,17 @@ class Parent:
             logger.info("%s started with pid %s", child.name, child.pid)
 
     def live(self, kill_after: float) -> int:
-        """Wait until all children have ended; `kill_after` seconds of stopping, kill the rest.
+        """Wait until all children have ended. Returns the exit status.
 
-        Returns the exit status: 0, or 1 if one of them ended by itself or had to be killed.
+        After `kill_after` seconds of stopping, those that are left are killed. The status is 0, or
+        1 if one ended by itself or was killed.
         """
         while self.alive:
             number = signal.sigwait(SIGNALS)
             if number == signal.SIGALRM:
                 self._kill()
             elif number != signal.SIGCHLD:
-                # Whoever was told before hears it again: a second one means "at once".
+                # Send it again to those that have had one: a second TERM means "at once".
                 self.told.clear()
                 self.stopping = True
             self._bury()
@@ -82,14 +83,14 @@ class Parent:
         last = child.name == self.last
         if child.exitcode == NOT_NEEDED:
             return last
-        # Until it listens to signals, a server ends by them.
+        # A server that has not installed its signal handlers yet is killed by TERM.
         ends = {0, -signal.SIGTERM} if last else {0}
         return self.stopping and child.exitcode in ends
 
 
 def _child(start: Callable[[], None]) -> None:
-    # Out of the terminal's group: its Ctrl-C is for the parent, who passes it on once.
+    # In a group of its own, a child does not get the terminal's Ctrl-C a second time.
     os.setpgid(0, 0)
-    # A stop may come before the program listens to signals: it waits until Process unblocks it.
+    # A stop that comes early stays pending until the program has its handlers and unblocks it.
     signal.pthread_sigmask(signal.SIG_SETMASK, STOP)
     start()

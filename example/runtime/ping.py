@@ -1,4 +1,4 @@
-"""Who listens at an address: nobody, a Redis, or something else. Without a Redis client: light."""
+"""Who listens at an address: nobody, a Redis, or something else. Needs no Redis client."""
 
 import contextlib
 import re
@@ -8,7 +8,10 @@ _SECONDS = 1.0
 
 
 def ping(host: str, port: int) -> bytes | None:
-    """The first line that comes back for PING; b"" where none comes; None where nobody listens."""
+    """Send PING to `host`:`port`, and return the first line that comes back.
+
+    b"" if none comes within a second, None if nobody listens.
+    """
     try:
         connection = socket.create_connection((host, port), timeout=_SECONDS)
     except TimeoutError:
@@ -16,12 +19,12 @@ def ping(host: str, port: int) -> bytes | None:
     except OSError:
         return None
     with connection, contextlib.suppress(OSError):
-        # As words rather than as an array, so that what is no Redis understands a line, too.
+        # An inline command: a server of another protocol answers a line rather than an array.
         connection.sendall(b"PING\r\n")
         return connection.recv(100).partition(b"\n")[0].rstrip()
     return b""
 
 
 def is_redis(answer: bytes) -> bool:
-    """Whether `answer` is one of Redis's to PING: PONG, or why not, such as -NOAUTH or -LOADING."""
+    """Whether Redis answers like that: with PONG, or with an error such as -NOAUTH or -LOADING."""
     return re.match(rb"\+PONG$|-[A-Z]+ ", answer) is not None

