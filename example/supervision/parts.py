@@ -21,6 +21,7 @@ from . import (
     ready,
     roll,
     scale,
+    service,
     signals,
     sockets,
     startup,  # noqa: F401 has supervisord tell in words what goes wrong
@@ -47,6 +48,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "watchdog": (watchdog.install, per_program(watchdog.deadline), "off"),
     "ready": (ready.install, names, "on"),
     "health": (health.install, seconds_or_off, "60"),
+    "service": (service.install, is_on, "on"),
     "scale": (scale.install, is_on, "on"),
     "roll": (roll.install, per_program(roll.way), "on"),
     "tail": (tail.install, is_on, "on"),

@@ -1,0 +1,48 @@
+"""supervisord as a service of systemd's, `Type=notify`: it tells when all programs are ready.
+
+Protocol: sd_notify(3), to the datagram socket that NOTIFY_SOCKET names in supervisord's own
+environment; without it nothing is told. The programs talk to supervisord: see notify.py.
+"""
+
+import contextlib
+import os
+import socket
+
+from supervisor.events import SupervisorStoppingEvent
+
+from .guard import Plugin
+
+OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+def install(plugin: Plugin, _: object) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address or "ready" not in plugin.methods:
+        return
+    feeds = os.environ.get("WATCHDOG_PID") == str(os.getpid())
+    told = False
+
+    def on_turn() -> None:
+        nonlocal told
+        rows = plugin.methods["ready"](None) if not told else []
+        if rows and all(row["ready"] for row in rows):
+            told = True
+            _tell(address, f"READY=1\nSTATUS={len(rows)} processes are ready")
+        if feeds:
+            _tell(address, "WATCHDOG=1")
+
+    def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
+        # Those of a program come from the parts after this one.
+        for name in OURS:
+            env.pop(name, None)
+
+    plugin.before(plugin.options, "execve", before_exec)
+    plugin.every_turn(on_turn)
+    plugin.subscribe(SupervisorStoppingEvent, lambda _: _tell(address, "STOPPING=1"))
+
+
+def _tell(address: str, message: str) -> None:
+    name = "\0" + address[1:] if address.startswith("@") else address
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+        out.setblocking(False)
+        out.sendto(message.encode(), name)

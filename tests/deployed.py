@@ -1,0 +1,115 @@
+"""A machine that the project is deployed on: its home folder, and supervisord as at boot."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+from .launchers import Launcher
+from .layout import ROOT
+from .server import Server
+
+# What scripts/install does, in a second: packages are those of the tests.
+INSTALL = """#!/bin/sh
+set -eu
+cd "$(dirname "$0")/.."
+"{python}" -m venv --without-pip .venv
+for site in .venv/lib/python3*/site-packages; do
+    printf '%s\\n' "$PWD" "{packages}" >"$site/all.pth"
+done
+script() {{
+    printf '#!%s\\nfrom %s import %s as main\\nmain()\\n' "$PWD/.venv/bin/python" "$2" "$3" \\
+        >".venv/bin/$1"
+    chmod +x ".venv/bin/$1"
+}}
+script supervisorctl supervisor.supervisorctl main
+"""
+NEEDED = ("example", "scripts", "supervisord.conf", "supervisord.d", "pyproject.toml",
+          "requirements-image.txt")  # fmt: skip
+
+
+class Deployed(Launcher):
+    """`checkout` is a developer's; `deploy()` puts it into `home`."""
+
+    def __init__(self, folder: Path, redis: Server) -> None:
+        self.home = folder / "home"
+        current = self.home / "current"
+        python = current / ".venv" / "bin" / "python"
+        start = ["-m", "supervisor.supervisord", "-c", f"{current}/supervisord.conf"]
+        super().__init__(current, redis, [str(python), *start])
+        self.redis = redis
+        self.out = folder / "stdout"
+        del self.environ["PORT"]
+        self.checkout = folder / "checkout"
+        self.checkout.mkdir()
+        for name in NEEDED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, self.checkout / name)
+        self.change("scripts/install", _install())
+        self.git("init", "--quiet")
+        self.commit()
+        drop_ins = self.home / "shared" / "supervisord.d"
+        drop_ins.mkdir(parents=True)
+        port = f"[fcgi-program:app]\nsocket = tcp://127.0.0.1:{self.port}\n"
+        (drop_ins / "port.conf").write_text(port)
+
+    def change(self, file: str, text: str) -> None:
+        path = self.checkout / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def git(self, *words: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
+        subprocess.run(["git", *who, *words], cwd=self.checkout, check=True)
+
+    def commit(self) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=change")
+
+    def deploy(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """scripts/deploy of the checkout."""
+        return subprocess.run(
+            [self.checkout / "scripts" / "deploy", self.home, *words],
+            env=self.environ | environ,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    def releases(self) -> list[str]:
+        return sorted(each.name for each in (self.home / "releases").iterdir())
+
+    def current(self) -> str:
+        return (self.home / "current").resolve().name
+
+    def folders(self) -> dict[str, str]:
+        """Process -> the release in whose folder it runs."""
+        rows = [line.split() for line in self.ctl("status").splitlines()]
+        assert all(row[1] == "RUNNING" for row in rows), rows
+        pids = {row[0]: row[3].rstrip(",") for row in rows}
+        return {name: Path(f"/proc/{pid}/cwd").readlink().name for name, pid in pids.items()}
+
+    def ctl(self, *words: str) -> str:
+        done = subprocess.run(
+            [".venv/bin/supervisorctl", *words],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        return done.stdout
+
+    def report(self) -> str:
+        logs = sorted((self.home / "var").glob("*.log"))
+        tails = [log.read_text(errors="replace")[-1500:] for log in logs]
+        return "\n---\n".join([self.ctl("status"), super().report(), *tails])
+
+
+def _install() -> str:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    lines = [f"script {name} {where.replace(':', ' ')}\n" for name, where in scripts.items()]
+    start = INSTALL.format(python=sys.executable, packages=sysconfig.get_path("purelib"))
+    return start + "".join(lines)
