@@ -12,6 +12,7 @@ import pytest
 
 from ..layout import ROOT
 from ..waiting import eventually
+from .conftest import Store
 from .host import Host
 from .network import HUB_ADDRESS, Network
 
@@ -88,11 +89,16 @@ class Balancer:
 
 
 @pytest.fixture
-def balancer(network: Network, hosts: list[Host], folder: Path) -> Balancer:
+def start_balancer(network: Network, folder: Path) -> Callable[[], Balancer]:
     program = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if not program:
         pytest.skip("no balancer: needs haproxy")
-    return Balancer(network, folder / "haproxy", program)
+    return lambda: Balancer(network, folder / "haproxy", program)
+
+
+@pytest.fixture
+def balancer(hosts: list[Host], start_balancer: Callable[[], Balancer]) -> Balancer:
+    return start_balancer()
 
 
 @pytest.fixture
@@ -130,3 +136,39 @@ def test_a_killed_host_costs_at_most_what_it_had_in_hand(
     requests.goes_on()
     failed = {kind: count for kind, count in requests.end().items() if kind != "200"}
     assert sum(failed.values()) <= 6, failed
+
+
+DOWNLOAD = """
+from urllib.request import urlopen
+with urlopen("http://{address}:8080/download?seconds=6", timeout=30) as answer:
+    print("begun", flush=True)
+    print(answer.read()[-3:].decode(), flush=True)
+"""
+
+
+def test_a_restart_of_all_of_app_cuts_off_nothing(
+    network: Network,
+    store: Store,
+    add_host: Callable[..., Host],
+    folder: Path,
+    api: Callable[[str], str],
+    start_balancer: Callable[[], Balancer],
+) -> None:
+    """On each host, while what is in hand drains for so long that checks wait for an answer."""
+    code = api((ROOT / "tests" / "web" / "everything.py").read_text())
+    hosts = [add_host(store.url, PYTHONPATH=code, DRAIN_SECONDS="8") for _ in range(3)]
+    for host in hosts:
+        host.start()
+    for host in hosts:
+        host.ready()
+    balancer = start_balancer()
+    (folder / "client").mkdir()
+    script = DOWNLOAD.format(address=HUB_ADDRESS)
+    client = network.start(network.on_hub(sys.executable, "-c", script), folder / "client")
+    said = folder / "client" / "stdout"
+    eventually(lambda: "begun" in said.read_text(), report=said.read_text)
+    for host in hosts:
+        assert host.ctl("restart", "app:*").returncode == 0
+    assert client.wait(30) == 0, said.read_text()
+    assert said.read_text().endswith("END\n")
+    assert balancer.knows_all_hosts()
