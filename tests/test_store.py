@@ -207,6 +207,20 @@ def test_without_any_server_program_it_says_what_to_install(run: Popen, folder: 
     assert "no Redis server to run: install" in done.stdout
 
 
+def test_what_clients_take_from_the_query_is_served(run: Popen) -> None:
+    """User, password and database, of which a server has 16 unless it is told otherwise."""
+    url = f"redis://localhost:{free_port()}?db=20&username=somebody&password=hun%2Bter%5C2"
+    run(url)
+    eventually(lambda: answers(url))
+
+
+def test_an_address_that_this_machine_has_not_is_told(run: Popen) -> None:
+    """Here on a network interface that is not there."""
+    server = run(f"redis://[::1%25nowhere]:{free_port()}")
+    assert server.wait(10) == 2
+    assert "wrong setting: REDIS_URL: cannot listen at" in server.communicate()[0]
+
+
 @pytest.mark.parametrize("place", ["file/data", "/proc", "link"])
 def test_a_place_that_cannot_be_written_is_told(run: Popen, folder: Path, place: str) -> None:
     """At once: also where only a file in it cannot, here a link to itself."""

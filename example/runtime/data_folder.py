@@ -1,5 +1,6 @@
 """REDIS_DIR: it must be writable, and one server at a time may use it."""
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -51,9 +52,11 @@ class DataFolder:
             holder = os.read(lock, 1000).decode(errors="replace")
             os.close(lock)
             return holder or "an address of its own"
-        os.ftruncate(lock, 0)
-        os.write(lock, address.encode())
         os.set_inheritable(lock, True)
+        # A full disk costs the name only: the server is needed to work off what is there.
+        with contextlib.suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.write(lock, address.encode())
         return None
 
     def is_idle(self) -> bool:

@@ -9,10 +9,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 logger = logging.getLogger(__name__)
 
+DATABASES = 16
+"""As many as a server has unless it is told otherwise."""
 OLDEST = (6, 2)
 """The queue's scripts need commands that older servers lack."""
 INSTALL = (
@@ -123,7 +125,13 @@ def configuration(url: SplitResult, directory: Path) -> str:
         "appendonly yes",
         'save ""',
     ]
-    user, password = unquote(url.username or ""), unquote(url.password or "")
+    # What clients take from the query too, where the rest of the URL does not say it.
+    options = dict(parse_qsl(url.query))
+    user = unquote(url.username or "") or options.get("username", "")
+    password = unquote(url.password or "") or options.get("password", "")
+    database = url.path.removeprefix("/") or options.get("db", "0")
+    if int(database) >= DATABASES:
+        lines.append(f"databases {int(database) + 1}")
     if password:
         lines.append(f"requirepass {_quoted(password)}")
     if user:

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from .data_folder import DataFolder
+from .data_folder import DataFolder, NoPlaceError
 from .lifeline import STOP
 from .notify import notify
 from .ping import is_redis, ping
@@ -70,6 +70,7 @@ class Watch:
         if now < self._free_at:
             wait = f"{FREE_SECONDS:g} s"
             return Hindrance(f"nobody serves {self.where} any more: takes over after {wait}")
+        self._try_to_listen()
         claim = _claim(f"{self.host}:{self.port}")
         if claim is None:
             return Hindrance(f"another process starts or stops a server at {self.where}")
@@ -78,6 +79,19 @@ class Watch:
             return Hindrance(f"the server at {holder} uses the data in {self.folder.path}")
         claim.detach()
         return None
+
+    def _try_to_listen(self) -> None:
+        host = "127.0.0.1" if self.host == "localhost" else self.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((host, self.port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise NoPlaceError(
+                        f"wrong setting: REDIS_URL: cannot listen at {self.where}: {error.strerror}"
+                    ) from error
 
     def _listener(self, answer: bytes) -> Hindrance:
         if is_redis(answer):
