@@ -1,7 +1,6 @@
 """The program that README.md adds, word for word."""
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from . import launchers
 from .launchers import Launcher
 from .layout import ROOT, Layout
+from .package import package
 from .server import Server
 
 Launch = Callable[..., Any]
@@ -20,18 +20,16 @@ Launch = Callable[..., Any]
 @pytest.fixture
 def added(folder: Path) -> dict[str, str]:
     """An environment with a copy of the package to which README's program was added."""
-    package = folder / "package" / "example"
-    shutil.copytree(ROOT / "example", package)
     function, script, _ = recipe()
-    with open(package / "programs.py", "a") as programs:
-        programs.write(f"\n\n{function}")
+    programs = (ROOT / "example/programs.py").read_text()
+    code = package(folder / "package", programs=f"{programs}\n\n{function}")
     name, module, attribute = re.findall(r"[\w.-]+", script)
     command = folder / "bin" / name
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom {module} import {attribute}\n{attribute}()\n")
     command.chmod(0o755)
     path = f"{launchers.SCRIPTS}:{command.parent}:/usr/bin:/bin"
-    return {"PYTHONPATH": str(package.parent), "PATH": path}
+    return {"PYTHONPATH": code, "PATH": path}
 
 
 def recipe() -> tuple[str, str, str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import cast
 
 from tests.launchers import ARTICLE, Launcher
-from tests.layout import ROOT, Layout
+from tests.layout import Layout
+from tests.package import demo, package
 from tests.server import Server
 from tests.waiting import eventually
 
@@ -76,12 +77,12 @@ def start_worker():
 
 # Appended to the shipped files: what they do stays, and can be seen and disturbed.
 ADDED = {
-    "api.py": """
+    "api": """
 import hooks
 hooks.started("app")
 app = hooks.api(app)
 """,
-    "schedule.py": """
+    "schedule": """
 import dataclasses
 import hooks
 hooks.started("beat")
@@ -90,7 +91,7 @@ async def push(now: float) -> str:  # a plain function would block a thread only
     return hooks.tick(_push(now))
 SCHEDULE["ok"] = dataclasses.replace(SCHEDULE["ok"], push=push)
 """,
-    "tasks.py": """
+    "tasks": """
 import hooks
 hooks.started("worker")
 _work = work
@@ -106,11 +107,7 @@ def user_code() -> Path:
     """A folder for PYTHONPATH with a copy of the package, its user's files hooked."""
     folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
     atexit.register(shutil.rmtree, folder)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "example", folder / "example", ignore=ignored)
-    for name, text in ADDED.items():
-        with open(folder / "example" / name, "a") as file:
-            file.write(text)
+    package(folder, **{name: demo(name) + text for name, text in ADDED.items()})
     shutil.copy(HERE / "hooks.py", folder)
     shutil.copy(HERE / "clock.py", folder / "sitecustomize.py")
     return folder

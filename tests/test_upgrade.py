@@ -1,0 +1,153 @@
+"""scripts/upgrade: a renamed copy with code of its own takes over the next version."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .layout import ROOT
+from .test_copy import MADE_HERE, fresh_only, git, rename
+
+pytestmark = [
+    fresh_only,
+    pytest.mark.skipif(not shutil.which("git"), reason="git is not here"),
+]
+IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "A"), ("EMAIL", "a@b.example"))
+}
+
+
+def upgrade(copy: Path, to: Path | str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [copy / "scripts" / "upgrade", to],
+        env=os.environ | IDENTITY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def commit(repository: Path, message: str) -> None:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", message)
+
+
+def add(file: Path, text: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with open(file, "a") as opened:
+        opened.write(text)
+
+
+@pytest.fixture
+def upstream(folder: Path) -> Path:
+    """The layout's own repository, at some version."""
+    upstream = folder / "layout"
+    shutil.copytree(ROOT, upstream, ignore=MADE_HERE)
+    git(upstream, "init", "--quiet")
+    commit(upstream, "One version")
+    return upstream
+
+
+@pytest.fixture(params=["clone", "archive"])
+def copy(upstream: Path, folder: Path, request: pytest.FixtureRequest) -> Path:
+    """A copy of it, renamed, with code of its own."""
+    copy = folder / "my shop"
+    if request.param == "clone":
+        git(folder, "clone", "--quiet", str(upstream), str(copy))
+    else:
+        shutil.copytree(upstream, copy, ignore=shutil.ignore_patterns(".git"))
+        git(copy, "init", "--quiet")
+    assert rename(copy, "my_shop").returncode == 0
+    commit(copy, "A name of its own")
+    (copy / "my_shop" / "api.py").write_text("from my_shop.settings import Settings  # mine\n")
+    add(copy / "my_shop" / "orders.py", "import my_shop\n")
+    add(copy / "README.md", "\nMine.\n")
+    (copy / "docs" / "faults.md").unlink()
+    commit(copy, "My own")
+    return copy
+
+
+def newer(upstream: Path) -> None:
+    add(upstream / "example" / "runtime" / "log.py", "\nimport example.runtime.queue\n")
+    add(upstream / "example" / "runtime" / "new.py", "from example import runtime\n")
+    add(upstream / "scripts" / "new", "#!/bin/sh\nexec example-worker\n")
+    (upstream / "scripts" / "new").chmod(0o755)
+    (upstream / "docs" / "scaling.md").unlink()
+    commit(upstream, "The next version")
+
+
+def test_the_next_version_comes_in_beside_ones_own_code(upstream: Path, copy: Path) -> None:
+    """Under one's own name, without a conflict; what is new, what has changed, what is gone."""
+    newer(upstream)
+    done = upgrade(copy, upstream)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (copy / "my_shop/runtime/log.py").read_text().endswith("import my_shop.runtime.queue\n")
+    assert (copy / "my_shop/runtime/new.py").read_text() == "from my_shop import runtime\n"
+    assert (copy / "scripts/new").read_text() == "#!/bin/sh\nexec my-shop-worker\n"
+    assert os.access(copy / "scripts/new", os.X_OK)
+    assert not (copy / "docs/scaling.md").exists()
+    assert not (copy / "docs/faults.md").exists()
+    assert not (copy / "example").exists()
+    assert (copy / "my_shop/api.py").read_text().endswith("# mine\n")
+    assert (copy / "my_shop/orders.py").read_text() == "import my_shop\n"
+    assert (copy / "README.md").read_text().endswith("\nMine.\n")
+    assert git(copy, "status", "--porcelain") == ""
+
+
+def test_an_upgrade_may_be_repeated(upstream: Path, copy: Path) -> None:
+    """Again the same version changes nothing; the one after it comes in; by a tag, too."""
+    newer(upstream)
+    assert upgrade(copy, upstream).returncode == 0
+    before = git(copy, "rev-parse", "HEAD")
+    again = upgrade(copy, upstream)
+    assert (again.returncode, git(copy, "rev-parse", "HEAD")) == (0, before)
+    assert "there is nothing new" in again.stderr
+    add(upstream / "example" / "runtime" / "new.py", "from example import settings\n")
+    commit(upstream, "And the next")
+    git(upstream, "tag", "v9")
+    git(copy, "fetch", "--quiet", "--no-tags", str(upstream), "tag", "v9")
+    # Somebody else's clone of the copy has no branch "layout".
+    git(copy, "branch", "-D", "layout")
+    done = upgrade(copy, "v9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (copy / "my_shop/runtime/new.py").read_text().endswith("from my_shop import settings\n")
+    assert "Take over the layout at v9" in git(copy, "log", "-1")
+
+
+def test_what_both_have_changed_is_marked(upstream: Path, copy: Path) -> None:
+    for repository, package in ((upstream, "example"), (copy, "my_shop")):
+        add(repository / package / "runtime" / "log.py", f"# of {repository.name}\n")
+        commit(repository, "The same line")
+    done = upgrade(copy, upstream)
+    assert done.returncode == 1
+    assert "git has marked what both of you changed" in done.stderr
+    text = (copy / "my_shop/runtime/log.py").read_text()
+    assert "<<<<<<< HEAD\n# of my shop\n=======\n# of layout\n>>>>>>> layout\n" in text
+
+
+def test_without_git_it_says_so(folder: Path) -> None:
+    copy = folder / "copy"
+    shutil.copytree(ROOT / "scripts", copy / "scripts")
+    done = upgrade(copy, ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("upgrade: this needs git, and your copy in it: git init")
+
+
+def test_changes_that_are_not_committed_are_left_alone(upstream: Path, copy: Path) -> None:
+    add(copy / "my_shop" / "api.py", "# more\n")
+    done = upgrade(copy, upstream)
+    assert done.returncode == 2
+    assert done.stderr == "upgrade: commit your changes first\n"
+
+
+@pytest.mark.parametrize("to", ["v77", "/usr", ""])
+def test_what_is_no_version_is_told(upstream: Path, copy: Path, to: str) -> None:
+    before = git(copy, "rev-parse", "HEAD")
+    done = upgrade(copy, to)
+    assert done.returncode == 2
+    assert done.stderr.startswith("upgrade: ")
+    assert git(copy, "rev-parse", "HEAD") == before
