@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import redis as client
 
+from . import launchers
+from .launchers import Launcher
 from .layout import Layout
 from .server import Server, free_port
 
@@ -145,6 +147,30 @@ def test_a_served_redis_is_used(layout: Layout) -> None:
         f"waits: another server answers at {layout.redis.url}"
         in layout.ctl("ready", "redis").stdout
     )
+
+
+@pytest.fixture
+def elsewhere(folder: Path) -> Iterator[Server]:
+    """A server that REDIS_URL names by a Unix socket: ours would not listen there."""
+    with Server(folder / "elsewhere", "--unixsocket", f"{folder}/elsewhere.sock") as server:
+        server.url = f"unix://{folder}/elsewhere.sock"
+        yield server
+
+
+@pytest.mark.parametrize("kind", [Layout, launchers.parent])
+def test_a_redis_elsewhere_is_used(
+    kind: Callable[[Path, Server], Launcher], launch: Launch, elsewhere: Server
+) -> None:
+    """The program redis has nothing to do: it ends, once, and nobody takes that for a failure."""
+    started = launch(kind, elsewhere)
+    started.start()
+    started.works()
+    assert "redis not started: REDIS_URL is elsewhere" in started.stdout()
+    if isinstance(started, Layout):
+        assert started.status("redis") == "EXITED"
+        assert started.ctl("ready", "redis").returncode == 0
+        assert started.stdout().count("spawned: 'redis'") == 1
+    assert started.stop() == [0]
 
 
 def test_a_redis_that_ends_is_taken_over(layout: Layout) -> None:
