@@ -1,6 +1,7 @@
 """The environment, read and checked once."""
 
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from example.runtime.environment import SettingsError
 from example.settings import Settings
 
 from .launchers import SCRIPTS
+from .layout import ROOT
 
 PROGRAMS = ["example-app", "example-beat", "example-worker", "example-redis"]
 
@@ -146,6 +148,14 @@ def test_the_message_gives_the_range(variable: str, accepts: str, value: str) ->
 def test_all_wrong_values_are_told_at_once() -> None:
     told = problems(PORT="x", LOG_LEVEL="x", REDIS_URL="x", HOST_FILE="/nowhere")
     assert [line.split(": ")[1] for line in told] == ["REDIS_URL", "HOST_FILE", "PORT", "LOG_LEVEL"]
+
+
+def test_each_setting_is_documented() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(each.read_text() for each in documents)
+    assert [
+        name for each in fields(Settings) if f"`{(name := each.name.upper())}`" not in text
+    ] == []
 
 
 def test_a_secret_is_not_shown() -> None:
