@@ -21,6 +21,8 @@ from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
+AFTER_DRAIN = 2.0
+"""Seconds that a stop takes beyond its drain: for last answers, to tell Redis, to end."""
 BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
 ECHO_SECONDS = 0.5
@@ -54,6 +56,8 @@ class Process:
         self.stopping = asyncio.Event()
         self.exit_at_once: int | None = None
         """The status to exit with when the context is left, whatever threads still run."""
+        self.drain_seconds: float | None = None
+        """How long what is in hand may take to end; the manager is told, with AFTER_DRAIN."""
         self._told_to_stop = 0.0
         self._sign_of_life = "WATCHDOG=1"
 
@@ -82,9 +86,13 @@ class Process:
     def ready(self, status: str) -> None:
         """Announce that the program does its work now; `status` is one line for people."""
         logger.info("%s ready: %s", self.name, status)
-        notify(f"READY=1\nSTATUS={status}")
+        news = "READY=1"
+        if self.drain_seconds is not None:
+            # Of our own, as X_ says: sd_notify(3) has no word for it before the stop.
+            news += f"\nX_STOP_SECONDS={self.drain_seconds + AFTER_DRAIN:g}"
+        notify(f"{news}\nSTATUS={status}")
         # Again each time: a manager that was busy may have missed the first.
-        self._sign_of_life = "READY=1\nWATCHDOG=1"
+        self._sign_of_life = f"{news}\nWATCHDOG=1"
 
     def status(self, status: str) -> None:
         """Announce, in one line for people, how the program does."""

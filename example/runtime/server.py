@@ -45,6 +45,7 @@ async def serve(
     Exits with status 2 if an option UVICORN_* is wrong, and with 3, uvicorn's own for this, if
     the address cannot be had or the application's start-up fails.
     """
+    process.drain_seconds = drain_seconds
     config = _configure(app)
     listeners = listen.listeners(host, port, config.backlog)
     if listeners[0].family == socket.AF_UNIX:

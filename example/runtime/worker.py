@@ -61,6 +61,7 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     Exits with status 1, to be replaced, when too many tasks cannot be stopped; with 2 if `work`
     is no function of one argument with the type hint str or bytes.
     """
+    process.drain_seconds = limits.drain_seconds
     try:
         doing = f"taking from {key}"
         worker = Worker(

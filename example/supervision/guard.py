@@ -45,6 +45,8 @@ class Note:
     """Its last WATCHDOG=1."""
     status: str = ""
     stopping: bool = False
+    stop_seconds: float | None = None
+    """How long it may take to stop, once told."""
 
 
 STEADY_SECONDS = 10.0
@@ -112,6 +114,8 @@ class Plugin:
         """Whether a process does its work; the part `ready` knows more of that."""
         self.busy: dict[str, str] = {}
         """Groups whose processes are being exchanged, and by what."""
+        self.kill_at: dict[int, float] = {}
+        """When a process that is stopping is killed, by time.time(), where not as its file says."""
         self.successors: set[str] = set()
         """Full names of processes that are to take over from others, and do not count yet."""
         self._proven: set[str] = set()

@@ -1,6 +1,7 @@
 """Programs say how they do: the receiving side of sd_notify (Linux).
 
-Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood.
+Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood; and
+X_STOP_SECONDS=, our own, how long the program may take to stop.
 The kernel tells who sent a message; only processes that supervisord started itself are heard.
 """
 
@@ -14,6 +15,7 @@ import time
 from typing import Any
 
 from .guard import Note, Plugin
+from .values import seconds
 
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 # Room for the credentials and nothing else: the kernel drops descriptors that come along.
@@ -116,3 +118,6 @@ def _take_note(plugin: Plugin, process: Any, message: str) -> None:
             note.heard_at = time.monotonic()
         elif line == "STOPPING=1":
             note.stopping = True
+        elif name == "X_STOP_SECONDS":
+            with contextlib.suppress(ValueError):
+                note.stop_seconds = seconds(value)

@@ -24,16 +24,20 @@ ECHO_SECONDS = 0.5
 def install(plugin: Plugin, bound: float) -> None:
     end = share = 0.0
     told: float | None = None
+    warned: set[str] = set()
 
     def shorten(process: Any) -> None:
         later = _priorities_that_are_up(plugin) - {process.group.config.priority}
-        process.delay = min(process.delay, end - len(later) * share)
+        wanted = plugin.kill_at.get(process.pid, process.delay)
+        process.delay = min(wanted, end - len(later) * share)
+        if process.pid in plugin.kill_at:
+            plugin.kill_at[process.pid] = process.delay
 
     def on_stop(_: object) -> None:
         nonlocal end, share
         # supervisord's own deadlines, in process.delay, are by this clock.
         end = time.time() + bound
-        share = min(MOST_FOR_A_LATER_PRIORITY, bound / (1 + len(_priorities_that_are_up(plugin))))
+        share = _share(bound, len(_priorities_that_are_up(plugin)))
         for process in plugin.processes():
             if process.state == ProcessStates.STOPPING:
                 shorten(process)
@@ -60,10 +64,36 @@ def install(plugin: Plugin, bound: float) -> None:
                 if process.pid:
                     process.kill(signal.SIGKILL)
 
+    def on_turn() -> None:
+        """Tell once of a program that says that it may need longer than all have together."""
+        for process in plugin.processes():
+            note, program = plugin.note(process), process.config.program
+            wanted = note.stop_seconds if note else None
+            left = bound - _shares_of_others(plugin, process, bound)
+            if wanted and wanted > left and program not in warned:
+                warned.add(program)
+                plugin.options.logger.warn(
+                    f"{program} may take {wanted:g} s to stop; stop = {bound:g} leaves it {left:g}:"
+                    " raise that, and the grace period of who stops supervisord"
+                )
+
+    plugin.every_turn(on_turn)
     plugin.after(plugin.options, "get_signal", on_signal)
     plugin.subscribe(SupervisorStoppingEvent, on_stop)
     plugin.subscribe(ProcessStateStoppingEvent, on_stopping)
     plugin.before(plugin.supervisord, "ordered_stop_groups_phase_1", stop_the_like)
+
+
+def _share(bound: float, priorities: int) -> float:
+    return min(MOST_FOR_A_LATER_PRIORITY, bound / (1 + priorities))
+
+
+def _shares_of_others(plugin: Plugin, process: Any, bound: float) -> float:
+    """Seconds that are kept for those who stop after `process`."""
+    groups = plugin.supervisord.process_groups.values()
+    priorities = {group.config.priority for group in groups}
+    later = [each for each in priorities if each < process.group.config.priority]
+    return len(later) * _share(bound, len(priorities))
 
 
 def _priorities_that_are_up(plugin: Plugin) -> set[int]:

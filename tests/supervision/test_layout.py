@@ -80,6 +80,28 @@ def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) ->
     assert redis.client.keys("{TESTING}:hand:*") == []
 
 
+def test_a_longer_drain_needs_no_other_key(launch: Launch, redis: Server) -> None:
+    """An item that takes longer than stopwaitsecs ends during a restart, within DRAIN_SECONDS; that
+    a stop of all would cut it off is told at the start."""
+    layout = launch(Layout, redis, DRAIN_SECONDS="30")
+    slow = SLOW_TASK.replace("600", "3") + '    logger.info("DONE: %s", item)\n'
+    code = package(layout.folder / "code", tasks=demo("tasks") + slow)
+    layout.override(
+        "code",
+        f'[program:worker]\nenvironment = PYTHONPATH="{code}"\nstopwaitsecs = 1\n'
+        "[program:beat]\nautostart = false\n",
+    )
+    layout.start()
+    layout.eventually(
+        lambda: "worker may take 32 s to stop; stop = 9 leaves it 8" in layout.stdout()
+    )
+    layout.push(b"long")
+    layout.eventually(lambda: "BEGUN: long" in layout.stdout())
+    layout.ctl("restart", "worker:*", check=True)
+    assert "DONE: long" in layout.stdout()
+    assert "SIGKILL" not in layout.stdout()
+
+
 BAD_ITEMS = """
 import os, signal
 plain = work

@@ -3,9 +3,13 @@
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from ..launchers import lives
 from .foreign import Foreign
+from .test_notify import program
 
 Make = Callable[..., Foreign]
 
@@ -109,6 +113,43 @@ def test_a_first_signal_is_none_too_many(foreign: Make) -> None:
     here.eventually(lambda: "slow stops" in here.stdout())
     assert here.term() == 0
     assert "slow | slow done" in here.stdout()
+
+
+def drainer(folder: Path, says: str) -> str:
+    """A program that takes 2.5 s to stop, of which the file allows 1."""
+    code = f"""
+        import signal
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2.5), print("drained"), sys.exit(0)))
+        say("READY=1\\nX_STOP_SECONDS={says}")
+        time.sleep(1000)
+    """
+    return program(folder, "drainer", code, "stopwaitsecs = 1")
+
+
+@pytest.mark.parametrize(("says", "drains"), [("4", True), ("0.5", False), ("long", False)])
+def test_a_program_may_say_how_long_it_takes(
+    foreign: Make, folder: Path, says: str, drains: bool
+) -> None:
+    """Longer than its stopwaitsecs, which is for those who say nothing, or no sense."""
+    here = foreign(drainer(folder, says), "logs = on\nstop = 9").start()
+    here.eventually(lambda: "ready: drainer" in here.log())
+    here.ctl("stop", "drainer")
+    assert ("drained" in here.stdout()) == drains
+    assert ("SIGKILL" in here.log()) != drains
+    assert "may take" not in here.log()
+
+
+def test_what_a_program_says_does_not_go_beyond_the_bound(foreign: Make, folder: Path) -> None:
+    """It is told at the start, once, how much is cut off when all stop."""
+    store = group("store", 1, "0")
+    here = foreign(store + drainer(folder, "30"), "stop = 2").start()
+    warning = "drainer may take 30 s to stop; stop = 2 leaves it 1.3"
+    here.eventually(lambda: warning in here.log())
+    here.running("store")
+    assert here.term() == 0
+    assert here.log().count("may take") == 1
+    assert "SIGKILL" in here.log()
+    assert "drained" not in here.log()
 
 
 def test_off_is_stock(foreign: Make) -> None:
