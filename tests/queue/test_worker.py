@@ -317,12 +317,13 @@ def test_term_lets_what_runs_finish_and_gives_the_rest_back_in_order(workers: Wo
     worker = workers.start(concurrency=1, drain_seconds=5)
     workers.push("nap 0.5 first")
     workers.eventually(lambda: workers.told("start"))
-    workers.push("b", "c", "d")
+    rest = [f"{number}" for number in range(30)]
+    workers.push(*rest)
     begun = time.monotonic()
     assert workers.kill(worker, signal.SIGTERM) == 0
     assert time.monotonic() - begun < 2
     assert workers.told("end") == ["nap 0.5 first"]
-    assert workers.redis.client.lrange(KEY, 0, -1) == [b"d", b"c", b"b"]
+    assert workers.redis.client.lrange(KEY, 0, -1) == [each.encode() for each in reversed(rest)]
     assert workers.redis.client.zcard(workers.key("workers")) == 0
 
 

@@ -1,0 +1,131 @@
+-- STEP, by which a worker confirms items and takes more. Goes on from queue.lua.
+
+-- The items that a STEP returns, and what it has to record and to remove for them.
+local function new_batch(first, want, bytes)
+  return {
+    first = first, want = want, bytes = bytes, hold = 0,
+    items = {}, history = {}, fields = {}, removals = {}, from_inbox = 0,
+  }
+end
+
+-- Add an item; `value` is what the hand holds of it. Returns false if the item is too large to come
+-- with the others.
+local function add(batch, value, deaths, failures, item)
+  local n = #batch.items + 1
+  if n > 1 and #item > batch.bytes then return false end
+  batch.items[n] = item
+  batch.bytes = batch.bytes - #item
+  batch.fields[2 * n - 1], batch.fields[2 * n] = batch.first + n - 1, value
+  if deaths + failures > 0 then
+    for _, x in ipairs({ n, deaths, failures }) do batch.history[#batch.history + 1] = x end
+  end
+  return true
+end
+
+local function reply_of(batch)
+  return { batch.items, batch.history, batch.hold }
+end
+
+-- Drop the ids that the worker has done.
+local function acknowledge(from)
+  for i = from, #ARGV, 2 do
+    local ids = {}
+    for id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]) do ids[#ids + 1] = id end
+    redis.call('HDEL', hand, unpack(ids)) -- callers keep a range below Lua's limit of some 8,000
+  end
+end
+
+-- If the same STEP has taken items before, its reply was lost: return them again. If they do not fit
+-- into the batch, hold is 1. Otherwise the worker would wait by BLMOVE, and give the id of an item
+-- that it has not seen yet to the one that comes.
+local function repeat_answer(batch)
+  local last = tonumber(redis.call('HGET', hand, 'n') or batch.first)
+  for id = batch.first, last - 1 do
+    local value = redis.call('HGET', hand, id)
+    if not add(batch, value, split(value)) then
+      batch.hold = 1
+      break
+    end
+  end
+  return batch.first < last
+end
+
+local function take_due(batch, zset, now, limit)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, limit)) do
+    local value = string.match(member, '^%S+ (.*)$')
+    if not add(batch, value, split(value)) then return end
+    batch.removals[#batch.removals + 1] = { zset, member }
+  end
+end
+
+-- Suspects run alone: one worker at a time has the turn for them, and empties its hand first. Gives
+-- the turn to me if it is free and suspects are due; ends it when none are left. Returns whether I
+-- have it.
+local function have_turn_alone(now)
+  local owner = redis.call('GET', alone)
+  local waiting = redis.call('ZCOUNT', suspects, '-inf', now) > 0
+  if waiting and not (owner and registered(owner)) then
+    redis.call('SET', alone, me)
+    owner = me
+  end
+  if owner == me and not waiting and #ids_of(me) == 0 then
+    redis.call('DEL', alone)
+    return false
+  end
+  return owner == me
+end
+
+local function take_inbox(batch)
+  local ask = 1 -- few at first
+  while #batch.items < batch.want do
+    ask = math.min(2 * ask, FEW, batch.want - #batch.items)
+    local taken = batch.from_inbox
+    local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
+    if not found then return end
+    for i = #found, 1, -1 do
+      if not add(batch, '0 0 ' .. found[i], 0, 0, found[i]) then return end
+      batch.from_inbox = batch.from_inbox + 1
+    end
+    if #found < ask then return end
+  end
+end
+
+-- Rule 3: into the hand first, then out of the queue.
+local function move_to_hand(batch)
+  if #batch.items == 0 then return end
+  local fields = batch.fields
+  fields[#fields + 1], fields[#fields + 2] = 'n', batch.first + #batch.items
+  redis.call('HSET', hand, unpack(fields)) -- callers keep `want` below 4,000
+  for _, each in ipairs(batch.removals) do redis.call('ZREM', each[1], each[2]) end
+  if batch.from_inbox > 0 then redis.call('LTRIM', inbox, 0, -batch.from_inbox - 1) end
+end
+
+-- STEP first want bytes started [lo hi]…: confirm what has ended, and take more.
+-- Settles what is in `next` (see settle_next), and drops the ids lo..hi, which are done. Then takes
+-- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …: a suspect if
+-- I have the turn for them, else due retries, then the inbox.
+-- Returns {items, history, hold}. history is {position, deaths, failures, …} of the items that have
+-- one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
+request.step = function()
+  local batch = new_batch(tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
+  local now = clock()
+  if now - registered(me) > 200 then redis.call('ZADD', workers, now, me) end
+  settle_next(me, tonumber(ARGV[8]))
+  acknowledge(9)
+  if repeat_answer(batch) or batch.want == 0 then
+    if redis.call('GET', alone) == me then batch.hold = 1 end
+    return reply_of(batch)
+  end
+  if redis.call('EXISTS', suspects, alone, retry) > 0 then
+    if have_turn_alone(now) then
+      batch.hold = 1
+      if #ids_of(me) == 0 then take_due(batch, suspects, now, 1) end
+      move_to_hand(batch)
+      return reply_of(batch)
+    end
+    take_due(batch, retry, now, math.min(batch.want, FEW))
+  end
+  take_inbox(batch)
+  move_to_hand(batch)
+  return reply_of(batch)
+end

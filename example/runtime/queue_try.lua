@@ -1,0 +1,61 @@
+-- TRY, which tries all that the requests need. Goes on from queue.lua.
+
+-- Try the commands `needs`. None of them changes anything; `says` is the error that one gives where
+-- it is known and allowed. Adds to `lacks` what is missing: 'unknown NAME' if the server has no such
+-- command, 'refused NAME' if the user may not run it, 'keys' if the user may not use the keys.
+-- Returns an error that has another cause, such as being a replica.
+local function try(needs, lacks)
+  for _, command in ipairs(needs) do
+    local reply = redis.pcall(unpack(command))
+    local why = type(reply) == 'table' and reply.err or ''
+    local function says(text) return string.find(why, text, 1, true) end
+    if says('nknown') then
+      lacks[#lacks + 1] = 'unknown ' .. command[1]
+    elseif says("can't run") or says('permissions to run') then
+      lacks[#lacks + 1] = 'refused ' .. command[1]
+    elseif says("can't access") or says('permissions to access') then
+      lacks[#lacks + 1] = 'keys'
+    elseif why ~= '' and not (command.says and says(command.says)) then
+      return reply
+    end
+  end
+end
+
+-- LPUSH and RPUSH change nothing only where `key` holds something else than a list. It does, unless
+-- what should have made it is lacking.
+local function try_on_other_type(command, key, lacks)
+  if #lacks > 0 and redis.pcall('EXISTS', key) ~= 1 then return nil end
+  return try({ { command, key, '', says = 'WRONGTYPE' } }, lacks)
+end
+
+local trial = {}
+
+-- Every command of a worker's requests. The first one is a removal, as rule 1 wants it.
+trial.worker = function(lacks)
+  local next = nexts .. me
+  local other_cause = try({
+    { 'HDEL', hand, '' }, { 'LTRIM', next, 0, -1 }, { 'ZREM', absent, '' }, { 'DEL', absent },
+    { 'TIME' }, { 'TYPE', next }, { 'EXISTS', absent }, { 'LRANGE', next, 0, 0 },
+    { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HSTRLEN', absent, '' },
+    { 'HSET', hand, 'a', 'b', 'c', says = 'wrong number of arguments' },
+    { 'RENAME', absent, absent, says = 'no such key' },
+    { 'GET', alone }, { 'SET', absent, '', 'EX', 1, 'XX' },
+    { 'XADD', absent, '*', 'a', 'b', 'c', says = 'wrong number of arguments' },
+    { 'ZADD', workers, 0, me }, { 'ZSCORE', workers, me }, { 'ZRANGE', workers, 0, 0 },
+    { 'ZCOUNT', suspects, 0, 0 }, { 'ZRANGEBYSCORE', retry, 0, 0, 'LIMIT', 0, 1 },
+  }, lacks) or try_on_other_type('RPUSH', workers, lacks)
+  redis.pcall('ZREM', workers, me)
+  return other_cause
+end
+
+trial.beat = function(lacks)
+  return try({ { 'TIME' }, { 'LLEN', inbox }, { 'HGET', ticks, me }, { 'HSET', ticks, '', 0 } }, lacks)
+    or try_on_other_type('LPUSH', ticks, lacks)
+end
+
+-- TRY role: returns a list of what the server or the user's rights lack for a 'worker' or for
+-- 'beat'. `me` must be a name that no consumer has. For beat it leaves a tick without a name.
+request.try = function()
+  local lacks = {}
+  return trial[ARGV[5]](lacks) or lacks
+end
