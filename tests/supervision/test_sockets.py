@@ -2,7 +2,10 @@
 
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -60,14 +63,58 @@ def test_it_closes_when_the_group_goes_and_at_the_end(foreign: Make, folder: Pat
     here.running("echo")
     here.write("[program:other]\ncommand=/bin/sleep 1000\n")
     here.ctl("update")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+    here.eventually(lambda: refuses(port))
     here.write(echo(folder, port))
     here.ctl("update")
     here.running("echo")
     assert here.term() == 0
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))
+    assert refuses(port)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_an_update_of_a_changed_group_refuses_nobody(
+    kind: str, foreign: Make, folder: Path
+) -> None:
+    """Also if the program has another name from then on."""
+    port = free_port()
+    where = {"tcp": f"tcp://127.0.0.1:{port}", "unix": f"unix://{folder}/echo.sock"}[kind]
+    program = echo(folder, port).replace(f"tcp://127.0.0.1:{port}", where)
+    here = foreign(program).start()
+    here.running("echo")
+    done: list[bool] = []
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(greet, where, done)
+        try:
+            for edited in (program + 'environment = A="1"\n', program.replace(":echo]", ":hello]")):
+                here.write(edited)
+                here.ctl("update")
+            here.running("hello")
+        finally:
+            done.append(True)
+        assert asked.result() > 10
+
+
+def greet(where: str, done: list[bool]) -> int:
+    """Connect again and again, and wait for a greeting; returns how many came."""
+    url = urlsplit(where)
+    address: Any = (url.hostname, url.port) if url.port else url.path
+    family = socket.AF_INET if url.port else socket.AF_UNIX
+    count = 0
+    while not done:
+        with socket.socket(family) as client:
+            client.settimeout(10)
+            client.connect(address)
+            # Nothing where TERM struck between its accept and its send.
+            count += client.recv(2) == b"hi"
+    return count
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_off_is_stock(foreign: Make, folder: Path) -> None:
