@@ -157,6 +157,18 @@ class TestWaiting:
         assert "var/redis" in line
         assert redis.url in line
 
+    def test_data_that_the_other_server_has_are_not(self, run: Popen) -> None:
+        """As of a second terminal in the same folder."""
+        url = f"redis://localhost:{free_port()}"
+        run(url)
+        eventually(lambda: answers(url))
+        with client.Redis.from_url(url) as redis:
+            redis.lpush("TESTING", "served")
+        waiting = run(url)
+        said(waiting, "another server answers")
+        waiting.terminate()
+        assert "items may wait" not in waiting.communicate()[0]
+
     def test_one_folder_has_one_server(self, run: Popen) -> None:
         """A second one, on another port, waits for it, and has then what the first one had."""
         first, second = (f"redis://localhost:{free_port()}" for _ in range(2))

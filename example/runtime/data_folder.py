@@ -70,4 +70,6 @@ class DataFolder:
         return any(size > (EMPTY_BYTES if suffix == ".rdb" else 0) for suffix, size in sizes)
 
     def _data(self) -> list[Path]:
-        return [*self.path.glob("appendonlydir/*.rdb"), *self.path.glob("appendonlydir/*.aof")]
+        # Redis 6 has one file, all others a folder.
+        places = ("appendonlydir/*.rdb", "appendonlydir/*.aof", "appendonly.aof")
+        return [file for place in places for file in self.path.glob(place)]
