@@ -268,6 +268,21 @@ class TestServers:
         with client.Redis.from_url(written) as redis:
             assert redis.lrange("TESTING", 0, -1) == [b"kept"]
 
+    def test_data_of_an_old_server_are_taken_over(self, run: Popen, folder: Path) -> None:
+        """Redis 7 makes its folder of what Redis 6 wrote, which are commands."""
+        data = folder / "var/redis/appendonlydir"
+        data.mkdir(parents=True)
+        name = "appendonly.aof"
+        manifest = f"file {name} seq 1 type b\nfile {name}.1.incr.aof seq 1 type i\n"
+        (data / f"{name}.manifest").write_text(manifest)
+        (data / name).write_bytes(b"*3\r\n$5\r\nLPUSH\r\n$7\r\nTESTING\r\n$4\r\nkept\r\n")
+        (data / f"{name}.1.incr.aof").touch()
+        url = f"redis://localhost:{free_port()}"
+        run(url)
+        eventually(lambda: answers(url))
+        with client.Redis.from_url(url) as redis:
+            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+
     def test_one_that_is_too_old_is_not(self, run: Popen, written: str, folder: Path) -> None:
         old = folder / "bin" / "redis-server"
         old.write_text("#!/bin/sh\necho Redis server v=6.0.16 sha=00000000:0\n")
