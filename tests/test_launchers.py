@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,26 @@ class TestParent:
         assert len(children) == 4
         parent.processes[0].kill()
         parent.eventually(lambda: not [pid for pid in children if lives(pid)], within=2)
+
+    def test_it_stops_them_whatever_the_interpreter_s_way_to_start_processes(
+        self, launch: Launch, redis: Server
+    ) -> None:
+        """Here Python 3.14's."""
+
+        def kind(folder: Path, redis: Server) -> Launcher:
+            (folder / "main.py").write_text(
+                "import multiprocessing, runpy\n"
+                "if __name__ == '__main__':\n"
+                "    multiprocessing.set_start_method('forkserver')\n"
+                "    runpy.run_module('example', run_name='__main__')\n"
+            )
+            return Launcher(folder, redis, [Path(sys.executable).name, "main.py"])
+
+        parent = launch(kind, redis)
+        parent.start()
+        parent.works()
+        assert parent.stop() == [0]
+        assert not parent.living()
 
     def test_one_that_does_not_stop_is_killed_in_the_end(
         self, launch: Launch, redis: Server

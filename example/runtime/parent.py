@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
 
 from .lifeline import STOP
 from .store import NOT_NEEDED
@@ -24,8 +25,10 @@ class Parent:
     def __init__(self, programs: Mapping[str, Callable[[], None]], last: str) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.last = last
+        # Python 3.14's own way unblocks TERM and INT here, and starts a process more.
+        fork = multiprocessing.get_context("fork")
         self.alive = [
-            multiprocessing.Process(target=_child, args=(start,), name=name)
+            fork.Process(target=_child, args=(start,), name=name)
             for name, start in programs.items()
         ]
         self.stopping = False
@@ -79,7 +82,7 @@ class Parent:
                 self.status = 1
                 self.stopping = True
 
-    def _may_end(self, child: multiprocessing.Process) -> bool:
+    def _may_end(self, child: BaseProcess) -> bool:
         last = child.name == self.last
         if child.exitcode == NOT_NEEDED:
             return last
