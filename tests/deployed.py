@@ -42,11 +42,19 @@ class Deployed(Launcher):
         self.redis = redis
         self.out = folder / "stdout"
         del self.environ["PORT"]
+        # The code is to come from a release.
+        self.environ.pop("PYTHONPATH", None)
         self.checkout = folder / "checkout"
         self.checkout.mkdir()
         for name in NEEDED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, self.checkout / name)
+            if (ROOT / name).is_dir():
+                caches = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / name, self.checkout / name, ignore=caches)
+            else:
+                shutil.copy(ROOT / name, self.checkout)
+        for file in (ROOT / "tests" / "demo").glob("*.py"):
+            if file.name != "__init__.py":
+                shutil.copy(file, self.checkout / "example")
         self.change("scripts/install", _install())
         self.git("init", "--quiet")
         self.commit()
@@ -71,7 +79,8 @@ class Deployed(Launcher):
     def deploy(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """scripts/deploy of the checkout."""
         return subprocess.run(
-            [self.checkout / "scripts" / "deploy", self.home, *words],
+            ["scripts/deploy", self.home, *words],
+            cwd=self.checkout,
             env=self.environ | environ,
             capture_output=True,
             text=True,

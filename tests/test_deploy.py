@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from .deployed import Deployed
+from .layout import ROOT
 from .server import Server
 from .supervision.load import Load
 
@@ -72,8 +73,9 @@ def test_a_release_takes_over_and_goes_back_without_failing_a_request(running: D
         done = running.deploy()
         assert done.returncode == 0, done.stderr
         assert answer(running) == "two"
-        for name, folder in running.folders().items():
-            assert folder == running.current() or name == "redis", name
+        folders = running.eventually(running.folders)
+        del folders["redis"]
+        assert set(folders.values()) == {running.current()}
         back = running.deploy("--back")
         assert back.returncode == 0, back.stderr
         assert answer(running) == "Hello, world!"
@@ -104,7 +106,19 @@ def test_it_says_what_supervisord_itself_has_not_taken_over(running: Deployed) -
     done = running.deploy()
     assert done.returncode == 0, done.stderr
     assert "supervisord.conf has changed" in done.stderr
+    assert "not applied to programs: more: available" in done.stderr
     assert "example/supervision" not in done.stderr
+
+
+def test_a_configuration_that_cannot_be_read_is_taken_back(running: Deployed) -> None:
+    """At once, and not at the next boot."""
+    first = running.current()
+    running.change("supervisord.d/more.conf", "[program:more]\n")
+    running.commit()
+    done = running.deploy()
+    assert done.returncode == 1
+    assert "program:more" in done.stderr
+    assert running.current() == first
 
 
 def test_what_fails_beforehand_changes_nothing(machine: Deployed) -> None:
@@ -131,6 +145,20 @@ def test_five_are_kept(machine: Deployed) -> None:
     machine.deploy()
     assert len(machine.releases()) == 5
     assert machine.current() in machine.releases()
+
+
+def test_the_page_deploys_and_goes_back_as_it_says(machine: Deployed) -> None:
+    """Its commands, word for word but for the folder; those of root and systemd aside."""
+    page = (ROOT / "docs" / "production.md").read_text()
+    said = [line for line in page.splitlines() if line.startswith("scripts/deploy ")]
+    assert len(said) == 3
+    machine.git("archive", "--output", "project.tar.gz", "HEAD")
+    for number, line in enumerate(said):
+        release(machine, f"release {number}")
+        done = machine.deploy(*line.split()[2:])
+        assert done.returncode == 0, done.stderr
+    unit = (ROOT / "deploy" / "systemd" / "example.service").read_text()
+    assert "ExecStart=/srv/example/current/.venv/bin/python -m supervisor.supervisord" in unit
 
 
 def test_an_archive_is_as_good_as_a_checkout(machine: Deployed) -> None:
