@@ -3,12 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,9 +29,9 @@ LINGER_MOST = 1.0
 QUIET_SECONDS = 1.0
 """A connection on which nothing came for so long may be closed at once."""
 CUT_SECONDS = 0.5
-"""How long requests that are cut off, and then threads, may take to end."""
-SHUTDOWN_SECONDS = 2.0
-"""How long the application's own shut-down may take."""
+"""How long requests that are cut off may take to notice it."""
+SHUTDOWN_SECONDS = 1.5
+"""How long past the drain the application's own shut-down may take; less than AFTER_DRAIN."""
 
 
 async def serve(
@@ -54,7 +52,6 @@ async def serve(
     config.loaded_app = streams
     where = " ".join(listen.address(each, "https" if config.ssl else "http") for each in listeners)
     await Server(config, process, where, streams, drain_seconds).serve(sockets=listeners)
-    _end_within(CUT_SECONDS)
 
 
 def _configure(app: Any) -> uvicorn.Config:
@@ -182,7 +179,7 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._drain(end - loop.time())
-        await self._end_application()
+        await self._end_application(end + SHUTDOWN_SECONDS)
 
     def _say_that_it_is_the_last(self) -> None:
         # uvicorn drops a connection whose request has not arrived yet. Answer it instead, with
@@ -211,18 +208,20 @@ class Server(uvicorn.Server):
         logger.warning("%d requests cut off: not done after %g s", left, self.drain_seconds)
         for connection in list(state.connections):
             connection.transport.abort()
+        # A plain function runs on in its thread, which would hold up the end.
+        self.process.exit_at_once = 0
         # Those who listen to that end by themselves.
         await asyncio.sleep(LINGER_LEAST)
         for task in state.tasks:
             task.cancel()
         await _until(lambda: not state.tasks, CUT_SECONDS)
 
-    async def _end_application(self) -> None:
+    async def _end_application(self, deadline: float) -> None:
         try:
-            async with asyncio.timeout(SHUTDOWN_SECONDS):
+            async with asyncio.timeout_at(deadline):
                 await self.lifespan.shutdown()
         except TimeoutError:
-            logger.error("the application's shut-down takes more than %g s: left", SHUTDOWN_SECONDS)
+            logger.error("the application's shut-down does not end: left")
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -254,19 +253,6 @@ def _tell_of_dead_tasks() -> Iterator[None]:
         yield
     finally:
         loop.set_task_factory(before)
-
-
-def _end_within(seconds: float) -> None:
-    """End the process even if threads do not: a plain function that was cut off runs on in one."""
-
-    def end() -> None:
-        logger.warning("left threads that do not end")
-        logging.shutdown()
-        os._exit(0)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
 
 
 def _tell_if_it_died(task: "asyncio.Task[Any]") -> None:
