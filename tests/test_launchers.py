@@ -15,6 +15,7 @@ import redis as client
 from . import launchers
 from .launchers import Launcher, lives
 from .layout import Layout
+from .package import demo, package
 from .server import Server, free_port
 
 Launch = Callable[..., Any]
@@ -108,6 +109,24 @@ class TestParent:
         parent.works()
         assert parent.stop() == [0]
         assert not parent.living()
+
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    def test_what_a_task_has_started_ends_with_the_worker(
+        self, launch: Launch, redis: Server, folder: Path, how: int
+    ) -> None:
+        task = """
+import subprocess
+def work(item: str) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        logger.info("CHILD: %d", child.pid)
+"""
+        code = package(folder / "code", tasks=demo("tasks") + task)
+        parent = launch(launchers.parent, redis, PYTHONPATH=code, DRAIN_SECONDS="0")
+        parent.start()
+        parent.eventually(lambda: "CHILD: " in parent.stdout())
+        os.kill(self.child(parent, "worker"), how)
+        assert parent.processes[0].wait(20) == 1
+        parent.eventually(lambda: not parent.living())
 
     def test_one_that_does_not_stop_is_killed_in_the_end(
         self, launch: Launch, redis: Server

@@ -1,5 +1,6 @@
 """Runs all programs as children of one process, for `python -m`."""
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -71,12 +72,14 @@ class Parent:
             logger.error("%s does not stop: killed", child.name)
             child.kill()
             child.join()
+            _kill_group(child)
         self.alive.clear()
         self.status = 1
 
     def _bury(self) -> None:
         for child in [child for child in self.alive if not child.is_alive()]:
             self.alive.remove(child)
+            _kill_group(child)
             if not self._may_end(child):
                 logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
                 self.status = 1
@@ -89,6 +92,13 @@ class Parent:
         # A server that has not installed its signal handlers yet is killed by TERM.
         ends = {0, -signal.SIGTERM} if last else {0}
         return self.stopping and child.exitcode in ends
+
+
+def _kill_group(child: multiprocessing.Process) -> None:
+    """What a child has started, such as a pool, ends with it."""
+    assert child.pid
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _child(start: Callable[[], None]) -> None:
