@@ -218,7 +218,8 @@ class Roll:
 
     def _until_ready(self, process: Any) -> Steps:
         end = time.monotonic() + self.seconds
-        while not self.plugin.is_ready(process):
+        # Not a moment only: for as long as the file's startsecs.
+        while not self.plugin.is_ready(process) or process.state == ProcessStates.STARTING:
             if process.state not in UP:
                 return f"{_state(process)} instead of ready"
             if time.monotonic() > end:

@@ -14,7 +14,10 @@ from .test_notify import program
 
 Make = Callable[..., Foreign]
 
-MANY = "numprocs = 3\nprocess_name = %(program_name)s_%(process_num)d\nautorestart = true\n"
+MANY = (
+    "numprocs = 3\nprocess_name = %(program_name)s_%(process_num)d\nautorestart = true\n"
+    "stopwaitsecs = 60\n"
+)
 NAMES = [f"work:work_{n}" for n in range(3)]
 GOOD = """
     print("I am", os.environ["SUPERVISOR_PROCESS_NAME"])
@@ -29,6 +32,7 @@ SLOW = (
     + GOOD
 )
 BAD = "import nope"
+BRIEF = "say('READY=1'); time.sleep(0.3); sys.exit(3)"
 
 
 def work(folder: Path, code: str = GOOD, more: str = MANY) -> str:
@@ -81,11 +85,14 @@ def test_each_is_replaced_when_its_successor_is_ready(here: Foreign) -> None:
     assert here.ctl("roll", "work:*").returncode == 0
 
 
-@pytest.mark.parametrize(("code", "why"), [(BAD, "exit status 1"), (SLOW, "within 1 s")])
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [(BAD, "exit status 1"), (SLOW, "within 1 s"), (BRIEF, "exit status 3")],
+)
 def test_a_broken_version_leaves_the_old_ones_running(
     here: Foreign, folder: Path, code: str, why: str
 ) -> None:
-    """One that dies, and one that does not get ready; mended, it is rolled as ever."""
+    """One that dies, does not get ready, or does for a moment; mended, it is rolled as ever."""
     before = pids(here)
     release(folder, code)
     done = here.ctl("roll", "work", "--wait", "1")
