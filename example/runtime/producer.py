@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import hashlib
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from .link import ERRORS, Connection, locate
+from .queue import Request, keys
 
 SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
@@ -35,6 +37,42 @@ class QueueFullError(Exception):
     """As many items wait as QUEUE_LIMIT allows."""
 
 
+class DuplicateError(Exception):
+    """An item that was pushed with the same `once` waits, or is in hand."""
+
+
+class Requests:
+    """What a push asks of Redis, and what the answer means."""
+
+    def __init__(self, key: str, limit: int) -> None:
+        self._keys = [key, *keys(key)[-2:]]
+        self._limit = limit
+
+    def push(
+        self, items: Iterable[Item], after: float | None, at: float | None, once: str | None
+    ) -> Request:
+        """The request for `items`, which are one if there is `once`."""
+        given = list(items)
+        if after is None and at is None and once is None:
+            return ("EVALSHA", SHA, 1, self._keys[0], "push", self._limit, *given)
+        if after is not None and at is not None:
+            raise ValueError("give `after` or `at`, not both")
+        name = secrets.token_hex(8)
+        when = (round((after or 0) * 1000), "") if at is None else ("", round(at * 1000))
+        begin = ("EVALSHA", SHA, 3, *self._keys)
+        if once is None:
+            return (*begin, "later", self._limit, name, *when, *given)
+        digest = hashlib.sha1(once.encode(), usedforsecurity=False).hexdigest()
+        return (*begin, "once", self._limit, name, *when, digest, once, *given)
+
+    def judge(self, answer: bytes) -> None:
+        """Raise what the answer to a push says."""
+        if answer == b"full":
+            raise QueueFullError(f"no room among {self._limit} waiting items")
+        if answer == b"there":
+            raise DuplicateError("an item with this key waits or is in hand")
+
+
 class Producer:
     """A way to the queue `key` for async functions; it connects by itself, again if need be.
 
@@ -45,23 +83,37 @@ class Producer:
     def __init__(self, url: str, key: str, limit: int) -> None:
         self._url = url
         self._key = key
-        self._limit = limit
+        self._requests = Requests(key, limit)
         self._pipes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pipe] = WeakKeyDictionary()
 
-    async def push(self, item: Item) -> None:
+    async def push(
+        self,
+        item: Item,
+        *,
+        after: float | None = None,
+        at: float | None = None,
+        once: str | None = None,
+    ) -> None:
         """Push one item; it is in Redis when this returns.
 
-        Raises QueueFullError if `limit` items wait already. Raises one of `link.ERRORS` within
-        PUSH_SECONDS if Redis does not answer, or refuses: then the item may have been pushed.
-        """
-        await self.push_many([item])
+        It starts in `after` seconds, or `at` that time in seconds since the epoch, by Redis's
+        clock, at most a second late if a worker is free. `once` is any text: while an item with the
+        same waits or is in hand, DuplicateError is raised instead.
 
-    async def push_many(self, items: Iterable[Item]) -> None:
+        Raises QueueFullError if `limit` items wait already; those for a later time, or with `once`,
+        are counted apart. Raises one of `link.ERRORS` within PUSH_SECONDS if Redis does not answer,
+        or refuses: then the item may have been pushed.
+        """
+        await self._push([item], after, at, once)
+
+    async def push_many(
+        self, items: Iterable[Item], *, after: float | None = None, at: float | None = None
+    ) -> None:
         """Push all of `items` in their order, or none of them; else as `push`."""
-        given = list(items)
-        request = ("EVALSHA", SHA, 1, self._key, self._limit, *given)
-        if await self._pipe().ask(request) < len(given):
-            raise QueueFullError(f"no room for {len(given)} among {self._limit} waiting items")
+        await self._push(items, after, at, None)
+
+    async def _push(self, items: Iterable[Item], *how: Any) -> None:
+        self._requests.judge(await self._pipe().ask(self._requests.push(items, *how)))
 
     def _pipe(self) -> "_Pipe":
         loop = asyncio.get_running_loop()
@@ -88,36 +140,48 @@ class SyncProducer:
     def __init__(self, url: str, key: str, limit: int) -> None:
         self._url = url
         self._key = key
-        self._limit = limit
+        self._requests = Requests(key, limit)
         self._client: Redis | None = None
         self._used = 0.0
 
-    def push(self, item: Item) -> None:
+    def push(
+        self,
+        item: Item,
+        *,
+        after: float | None = None,
+        at: float | None = None,
+        once: str | None = None,
+    ) -> None:
         """As Producer.push; PUSH_SECONDS are for the connection, and again for the answer."""
-        self.push_many([item])
+        self._push([item], after, at, once)
 
-    def push_many(self, items: Iterable[Item]) -> None:
+    def push_many(
+        self, items: Iterable[Item], *, after: float | None = None, at: float | None = None
+    ) -> None:
         """As Producer.push_many."""
-        given = list(items)
+        self._push(items, after, at, None)
+
+    def _push(self, items: Iterable[Item], *how: Any) -> None:
+        request = self._requests.push(items, *how)
         if time.monotonic() - self._used > REST_SECONDS:
             self.close()
         try:
-            pushed = self._ask(*given)
+            answer = self._ask(request)
         except ResponseError:
             # Another server may be in charge by now, or this one has lost the script.
             self.close()
-            pushed = self._ask(*given)
+            answer = self._ask(request)
         self._used = time.monotonic()
-        if pushed < len(given):
-            raise QueueFullError(f"no room for {len(given)} among {self._limit} waiting items")
+        self._requests.judge(answer)
 
     def close(self) -> None:
         """Close the connections, as soon as no thread uses them."""
         self._client = None
 
-    def _ask(self, *items: Item) -> int:
+    def _ask(self, request: Request) -> bytes:
         client = self._client = self._client or self._connect()
-        return int(client.execute_command("EVALSHA", SHA, 1, self._key, self._limit, *items))  # type: ignore[no-untyped-call]
+        answer: bytes = client.execute_command(*request)  # type: ignore[no-untyped-call]
+        return answer
 
     def _connect(self) -> Redis:
         # In a thread, since an event loop may run in this one.
@@ -138,7 +202,7 @@ class SyncProducer:
 class _Asked:
     """One request, and where its reply is awaited."""
 
-    request: tuple[Any, ...]
+    request: Request
     reply: asyncio.Future[Any]
 
     def settle(self, reply: Any) -> None:
@@ -160,12 +224,13 @@ class _Pipe:
         self._used = time.monotonic()
         self.task = asyncio.create_task(self._serve())
 
-    async def ask(self, request: tuple[Any, ...]) -> int:
+    async def ask(self, request: Request) -> bytes:
         asked = _Asked(request, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         self._arrived.set()
         async with asyncio.timeout(PUSH_SECONDS):
-            return int(await asked.reply)
+            answer: bytes = await asked.reply
+            return answer
 
     async def _serve(self) -> None:
         """Until the loop ends, or `close` comes."""

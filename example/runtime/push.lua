@@ -1,13 +1,56 @@
--- Push on the queue from one's own code, in one atomic step.
---
--- PUSH limit item…: all of these, or none if more than `limit` would wait then.
--- Returns how many were pushed.
+-- Push on the queue from one's own code. ARGV[1] says which request.
 
-local inbox, limit = KEYS[1], tonumber(ARGV[1])
+local inbox, later, once = unpack(KEYS)
 local LOT = 1000 -- Lua's stack holds some 8,000
 
-if redis.call('LLEN', inbox) + #ARGV - 1 > limit then return 0 end
-for i = 2, #ARGV, LOT do
-  redis.call('LPUSH', inbox, unpack(ARGV, i, math.min(i + LOT - 1, #ARGV)))
+local function push(limit, from)
+  if redis.call('LLEN', inbox) + #ARGV - from + 1 > limit then return 'full' end
+  for i = from, #ARGV, LOT do
+    redis.call('LPUSH', inbox, unpack(ARGV, i, math.min(i + LOT - 1, #ARGV)))
+  end
+  return 'pushed'
 end
-return #ARGV - 1
+
+local function due(after, at)
+  if after == '' then return at end
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000) + after
+end
+
+-- An item here is "name#number deaths failures item", with a mark as queue.lua explains. No two are
+-- equal, since nobody else has the name.
+local function put_off(limit, name, when, mark, from)
+  if redis.call('ZCARD', later) + #ARGV - from + 1 > limit then return 'full' end
+  for i = from, #ARGV do
+    redis.call('ZADD', later, when, string.format('%s#%d 0 0%s ', name, i, mark) .. ARGV[i])
+  end
+  return 'pushed'
+end
+
+local request = {}
+
+-- PUSH limit item…: all of these, or none if more than `limit` would wait then: 'pushed' or 'full'.
+request.push = function()
+  return push(tonumber(ARGV[2]), 3)
+end
+
+-- LATER limit name after at item…: the same, for a time: in `after` ms, or `at` that time in ms.
+request.later = function()
+  return put_off(tonumber(ARGV[2]), ARGV[3], due(ARGV[4], ARGV[5]), '', 6)
+end
+
+-- ONCE limit name after at digest key item: the same, or 'there' if an item with this key waits or
+-- is in hand.
+request.once = function()
+  local digest, key = ARGV[6], ARGV[7]
+  if redis.call('HEXISTS', once, digest) == 1 then return 'there' end
+  local when = due(ARGV[4], ARGV[5])
+  redis.call('HSET', once, digest, key)
+  local done, outcome = pcall(put_off, tonumber(ARGV[2]), ARGV[3], when, ':' .. digest, 8)
+  -- Without its item the key would be taken for ever.
+  if not done or outcome == 'full' then redis.call('HDEL', once, digest) end
+  if not done then error(outcome) end
+  return outcome
+end
+
+return request[ARGV[1]]()

@@ -9,7 +9,8 @@
 --    not run one of them, Redis refuses the script before it has changed anything.
 -- 3. A script adds an item to its new place before it removes it from the old one.
 --
--- What a worker has in hand is a hash: id -> "deaths failures item". Its field `n` is the id that
+-- What a worker has in hand is a hash: id -> "deaths failures item", or "deaths failures:mark item"
+-- if the item was pushed with a key: the mark is the digest of that. The hash's field `n` is the id that
 -- follows the last one taken; the field `stop` is there once the worker was told to stop. The
 -- worker chooses the ids and never uses one twice, so it can repeat a request whose reply was lost.
 --
@@ -22,8 +23,8 @@
 -- where `next` was. The same happens to a worker that was taken for dead, whose hand was given to
 -- others.
 
--- KEYS[8], `absent`, never exists: see queue.py.
-local inbox, workers, retry, suspects, alone, dead, ticks, absent = unpack(KEYS, 1, 8)
+-- KEYS[10], `absent`, never exists: see queue.py.
+local inbox, workers, retry, suspects, alone, dead, ticks, later, once, absent = unpack(KEYS, 1, 10)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
 local hand = hands .. me
 local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every request under way
@@ -38,8 +39,8 @@ local function clock() -- ms
 end
 
 local function split(value)
-  local deaths, failures, item = string.match(value, '^(%d+) (%d+) (.*)$')
-  return tonumber(deaths), tonumber(failures), item
+  local deaths, failures, mark, item = string.match(value, '^(%d+) (%d+)(:?%x*) (.*)$')
+  return tonumber(deaths), tonumber(failures), item, mark
 end
 
 local function registered(name)
@@ -79,24 +80,42 @@ local function empty_next(name)
   redis.call('LTRIM', nexts .. name, 1, 0)
 end
 
--- Have an item wait until `due`. Suspects wait apart, since each must run alone.
-local function park(name, id, deaths, failures, item, due)
-  local member = string.format('%s#%d %d %d ', name, id, deaths, failures) .. item
-  redis.call('ZADD', deaths >= SUSPECT and suspects or retry, due, member)
+-- Where an item waits for its next attempt. Suspects wait apart, since each must run alone.
+local function waiting_room(deaths)
+  return deaths >= SUSPECT and suspects or retry
 end
 
-local function bury(name, id, deaths, failures, item, why)
-  local buried = if_right_type(
-    'XADD', dead, '*', 'item', item, 'why', why, 'failures', failures, 'deaths', deaths)
+-- Have an item wait until `due`, in `zset` if that is not nil.
+local function park(name, id, deaths, failures, item, mark, due, zset)
+  local member = string.format('%s#%d %d %d%s ', name, id, deaths, failures, mark) .. item
+  redis.call('ZADD', zset or waiting_room(deaths), due, member)
+end
+
+-- The item with this mark is no more: another one with its key may come.
+local function free(mark)
+  if mark ~= '' then redis.call('HDEL', once, string.sub(mark, 2)) end
+end
+
+-- The dead list keeps the last `most`. Returns how many it loses for this one.
+local function bury(name, id, deaths, failures, item, mark, why, most)
+  local before = if_right_type('XLEN', dead)
   -- Where the dead list is no stream, try again later rather than lose the item.
-  if not buried then park(name, id, deaths, failures, item, clock() + 60000) end
+  if not before then
+    park(name, id, deaths, failures, item, mark, clock() + 60000)
+    return 0
+  end
+  redis.call('XADD', dead, 'MAXLEN', most, '*',
+    'item', item, 'why', why, 'failures', failures, 'deaths', deaths)
+  free(mark)
+  return math.max(0, before + 1 - most)
 end
 
 -- Put an item of a hand back to where it came from, to be the next one.
 local function put_back(name, id, value)
-  local deaths, failures, item = split(value)
-  if deaths + failures == 0 and if_right_type('RPUSH', inbox, item) then return end
-  park(name, id, deaths, failures, item, clock())
+  local deaths, failures, item, mark = split(value)
+  local fresh = deaths + failures == 0 and mark == ''
+  if fresh and if_right_type('RPUSH', inbox, item) then return end
+  park(name, id, deaths, failures, item, mark, clock())
 end
 
 -- Put these ids of a hand back, if they are in it. The highest goes first: so the inbox keeps its
@@ -151,21 +170,35 @@ request.join = function()
   return (alive or redis.call('EXISTS', hand) == 1) and 1 or 0
 end
 
--- FAIL id delay attempts why: charge one failure to an item in hand. It is due again after `delay`
--- ms, or dead if it has failed `attempts` times now. A repeat does nothing: the item is no longer
--- in hand.
+-- FAIL id delay attempts why most_dead exact: charge one failure to an item in hand. It is due again
+-- after `delay` ms, or dead if it has failed `attempts` times now. `exact` is 1 if the task itself
+-- has asked for that delay. Returns how many the dead list loses for it. A repeat does nothing: the
+-- item is no longer in hand.
 request.fail = function()
   local id, delay, attempts, why = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-  local value = redis.call('HGET', hand, id)
-  if not value then return end
-  local deaths, failures, item = split(value)
+  local value, lost = redis.call('HGET', hand, id), 0
+  if not value then return lost end
+  local deaths, failures, item, mark = split(value)
   failures = failures + 1
   if failures >= attempts then
-    bury(me, id, deaths, failures, item, why)
+    lost = bury(me, id, deaths, failures, item, mark, why, tonumber(ARGV[9]))
   else
-    park(me, id, deaths, failures, item, clock() + delay)
+    local zset = ARGV[10] == '1' and later or nil
+    park(me, id, deaths, failures, item, mark, clock() + delay, zset)
   end
   redis.call('HDEL', hand, id)
+  return lost
+end
+
+-- FREE [lo hi]…: drop these ids, which are done, and their keys. A repeat does nothing: the ids are
+-- no longer in hand, and their keys may be those of other items.
+request.free = function()
+  each_id(5, function(id)
+    local value = redis.call('HGET', hand, id)
+    if not value then return end
+    free(select(4, split(value)))
+    redis.call('HDEL', hand, id)
+  end)
 end
 
 -- GIVE [lo hi]…: give back items that the worker has not started, for others to take. A repeat does

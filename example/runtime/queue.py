@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 Request = tuple[str | bytes | int, ...]
 
@@ -23,6 +24,7 @@ LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given t
 TEND = 1.0  # seconds between two looks at the other consumers
 GAP = 2.5  # a longer silence of Redis than this is Redis's own, and no consumer's fault
 REST = 1.0  # seconds a death that an item which may have killed its workers rests
+MOST_DEAD = 10_000  # items on the dead list
 BACKOFF_MOST = 600.0  # seconds until a retry, at most
 _RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
 
@@ -46,7 +48,7 @@ def keys(key: str) -> list[str]:
         raise ValueError(f"{key!r} has braces, but no hash tag: use a name without braces")
     else:
         prefix = f"{{{key}}}"
-    others = ("workers", "retry", "suspects", "alone", "dead", "ticks")
+    others = ("workers", "retry", "suspects", "alone", "dead", "ticks", "later", "once")
     return [key, *(f"{prefix}:{name}" for name in others)]
 
 
@@ -84,9 +86,18 @@ class History:
 
     deaths: int
     failures: int
+    mark: bytes = b""
+    """Of the key with which it was pushed: to be freed when it is done."""
 
 
 FRESH = History(0, 0)
+
+
+def parsed(value: bytes) -> tuple[bytes, History]:
+    """An item and its history, of how they are kept in a hand."""
+    deaths, failures, item = value.split(b" ", 2)
+    failures, colon, mark = failures.partition(b":")
+    return item, History(int(deaths), int(failures), colon + mark)
 
 
 NOTHING = (0, b"")
@@ -102,6 +113,7 @@ class Consumer:
     def __init__(self, key: str, former: "Consumer | None" = None) -> None:
         self.name = f"{PLACE}/{_birth(os.getpid())}/{secrets.token_hex(4)}"
         self.first: int = former.first if former else 1
+        self.lost = 0
         self.started: tuple[int, bytes] = former.started if former else NOTHING
         self._former = former.name if former else ""
         self._script = script(key, self.name)
@@ -136,7 +148,7 @@ class Consumer:
         return self._request("step", self.first, want, size, self.started[0], *ranges(done))
 
     def took(
-        self, reply: tuple[list[bytes], list[int], int]
+        self, reply: tuple[list[bytes], list[Any], int]
     ) -> tuple[int, list[bytes], dict[int, History]]:
         """Of a STEP's reply: the first new id, its item and those of the ids that follow, and
         the history of those that have one."""
@@ -145,8 +157,7 @@ class Consumer:
         first = self.first
         self.first += len(items)
         histories = {
-            first + notes[i] - 1: History(notes[i + 1], notes[i + 2])
-            for i in range(0, len(notes), 3)
+            first + notes[i] - 1: History(*notes[i + 1 : i + 4]) for i in range(0, len(notes), 4)
         }
         return first, items, histories
 
@@ -159,8 +170,22 @@ class Consumer:
         self.first += 1
         return self.first - 1
 
-    def fail(self, each: int, delay: float, attempts: int, why: str) -> Request:
-        return self._request("fail", each, round(delay * 1000), attempts, why)
+    def fail(
+        self,
+        each: int,
+        delay: float,
+        attempts: int,
+        why: str,
+        most_dead: int = MOST_DEAD,
+        exact: bool = False,
+    ) -> Request:
+        """Charge a failure. `exact` if the item itself has asked for the delay, in seconds."""
+        times = (round(delay * 1000), attempts)
+        return self._request("fail", each, *times, why, most_dead, int(exact))
+
+    def free(self, ids: Iterable[int]) -> Request:
+        """Drop what is done, and was pushed with a key."""
+        return self._request("free", *ranges(ids))
 
     def give(self, ids: Iterable[int]) -> Request:
         return self._request("give", *ranges(ids))
@@ -172,25 +197,26 @@ class Consumer:
     def leave(self) -> Request:
         return self._request("leave")
 
-    def tend(self, known: Iterable[int], dead: list[bytes]) -> Request:
+    def tend(self, known: Iterable[int], dead: list[bytes], most_dead: int = MOST_DEAD) -> Request:
         times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST, BACKOFF_MOST)]
         return self._request(
-            "tend", self.first, *self.heard, *times, len(dead), *dead, *ranges(known)
+            "tend", self.first, *self.heard, *times, most_dead, len(dead), *dead, *ranges(known)
         )
 
     def tended(
-        self, reply: tuple[int, int, list[bytes], list[int | bytes], int]
+        self, reply: tuple[int, int, list[bytes], list[int | bytes], int, int]
     ) -> tuple[list[bytes], list[tuple[int, bytes, History]], int]:
         """Of a TEND's reply: consumers that are dead for sure, own items forgotten, and how many
-        items were given up because their workers died."""
-        *times, names, values, given_up = reply
+        items were given up because their workers died. `lost` is what the dead list lost for them.
+        """
+        *times, names, values, given_up, self.lost = reply
         self.heard = (times[0], times[1])
         forgotten = []
         for each, value in zip(values[::2], values[1::2], strict=True):
             assert isinstance(each, int)
             assert isinstance(value, bytes)
-            deaths, failures, item = value.split(b" ", 2)
-            forgotten.append((each, item, History(int(deaths), int(failures))))
+            item, history = parsed(value)
+            forgotten.append((each, item, history))
         return [name for name in names if is_dead(name)], forgotten, given_up
 
 

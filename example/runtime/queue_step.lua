@@ -10,14 +10,14 @@ end
 
 -- Add an item; `value` is what the hand holds of it. Returns false if the item is too large to come
 -- with the others.
-local function add(batch, value, deaths, failures, item)
+local function add(batch, value, deaths, failures, item, mark)
   local n = #batch.items + 1
   if n > 1 and #item > batch.bytes then return false end
   batch.items[n] = item
   batch.bytes = batch.bytes - #item
   batch.fields[2 * n - 1], batch.fields[2 * n] = batch.first + n - 1, value
-  if deaths + failures > 0 then
-    for _, x in ipairs({ n, deaths, failures }) do batch.history[#batch.history + 1] = x end
+  if deaths + failures > 0 or mark ~= '' then
+    for _, x in ipairs({ n, deaths, failures, mark }) do batch.history[#batch.history + 1] = x end
   end
   return true
 end
@@ -58,6 +58,16 @@ local function take_due(batch, zset, now, limit)
   end
 end
 
+-- What was pushed, or put off, until a time that has come waits where all that is due does.
+local function promote(now)
+  local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, FEW)
+  for i = 1, #found, 2 do
+    local deaths = split(string.match(found[i], '^%S+ (.*)$'))
+    redis.call('ZADD', waiting_room(deaths), found[i + 1], found[i])
+    redis.call('ZREM', later, found[i])
+  end
+end
+
 -- Suspects run alone: one worker at a time has the turn for them, and empties its hand first. Gives
 -- the turn to me if it is free and suspects are due; ends it when none are left. Returns whether I
 -- have it.
@@ -83,7 +93,7 @@ local function take_inbox(batch)
     local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
     if not found then return end
     for i = #found, 1, -1 do
-      if not add(batch, '0 0 ' .. found[i], 0, 0, found[i]) then return end
+      if not add(batch, '0 0 ' .. found[i], 0, 0, found[i], '') then return end
       batch.from_inbox = batch.from_inbox + 1
     end
     if #found < ask then return end
@@ -104,8 +114,8 @@ end
 -- Settles what is in `next` (see settle_next), and drops the ids lo..hi, which are done. Then takes
 -- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …: a suspect if
 -- I have the turn for them, else due retries, then the inbox.
--- Returns {items, history, hold}. history is {position, deaths, failures, …} of the items that have
--- one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
+-- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items
+-- that have one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
 request.step = function()
   local batch = new_batch(tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
   local now = clock()
@@ -116,7 +126,8 @@ request.step = function()
     if redis.call('GET', alone) == me then batch.hold = 1 end
     return reply_of(batch)
   end
-  if redis.call('EXISTS', suspects, alone, retry) > 0 then
+  if redis.call('EXISTS', suspects, alone, retry, later) > 0 then
+    promote(now)
     if have_turn_alone(now) then
       batch.hold = 1
       if #ids_of(me) == 0 then take_due(batch, suspects, now, 1) end

@@ -1,45 +1,44 @@
 -- TEND, by which workers look after each other. Goes on from queue.lua.
 
--- Charge a death to an item; returns 1 if it was given up. Suspects are due after `delay` ms a
--- death, others at once.
-local function charge(name, id, value, now, delay)
-  local deaths, failures, item = split(value)
+-- Charge a death to an item. Suspects are due after `delay` ms a death, others at once. Counts in
+-- `losses` what is given up, and what the dead list, of `most` at the most, loses for it.
+local function charge(name, id, value, now, delay, losses)
+  local deaths, failures, item, mark = split(value)
   deaths = deaths + 1
   if deaths >= DEATHS then
-    bury(name, id, deaths, failures, item, 'killed its worker')
-    return 1
+    local why = 'killed its worker'
+    losses.given_up = losses.given_up + 1
+    losses.lost = losses.lost + bury(name, id, deaths, failures, item, mark, why, losses.most)
+  else
+    local due = deaths >= SUSPECT and now + delay * deaths or now
+    park(name, id, deaths, failures, item, mark, due)
   end
-  park(name, id, deaths, failures, item, deaths >= SUSPECT and now + delay * deaths or now)
-  return 0
 end
 
--- Charge a death to all that a consumer has in hand. Returns how many items were given up.
-local function charge_all(name, now, delay)
-  local given_up, item = 0, peek_next(name)
+-- Charge a death to all that a consumer has in hand.
+local function charge_all(name, now, delay, losses)
+  local item = peek_next(name)
   -- One by one: should Redis refuse a later one, an earlier one is not charged again.
   for _, id in ipairs(ids_of(name)) do
-    given_up = given_up + charge(name, id, redis.call('HGET', hands .. name, id), now, delay)
+    charge(name, id, redis.call('HGET', hands .. name, id), now, delay, losses)
     redis.call('HDEL', hands .. name, id)
   end
   if item then
-    charge(name, 0, '0 0 ' .. item, now, delay)
+    charge(name, 0, '0 0 ' .. item, now, delay, losses)
     empty_next(name)
   end
-  return given_up
 end
 
--- Give away what a consumer has in hand, and remove it. Returns how many items were given up.
-local function reap(name, now, delay)
-  if not registered(name) then return 0 end
-  local given_up = 0
+-- Give away what a consumer has in hand, and remove it.
+local function reap(name, now, delay, losses)
+  if not registered(name) then return end
   if redis.call('HEXISTS', hands .. name, 'stop') == 1 then
     put_all_back(name, ids_of(name))
     settle_next(name, 0)
   else
-    given_up = charge_all(name, now, delay)
+    charge_all(name, now, delay, losses)
   end
   remove(name)
-  return given_up
 end
 
 -- Redis's clock may have been set back: whatever waits is due in `most` ms at the latest.
@@ -67,27 +66,28 @@ local function unknown_to_me(first, from)
   return unknown
 end
 
--- TEND first last since lease gap delay most deaths name… [lo hi]…: each second, by every worker.
+-- TEND first last since lease gap delay most most_dead deaths name… [lo hi]…: each second, by every worker.
 -- Reaps the consumers that are dead: the `deaths` ones named here, and those who have not shown up
 -- for `lease` ms. The latter not within `lease` ms after a gap: nobody could show up while nobody
 -- could reach Redis. A gap is more than `gap` ms between `last`, Redis's time at my last TEND, and
 -- now; `since` is when the last one ended.
 -- What the dead had in hand is due at once, and a suspect after `delay` ms a death; nothing that
 -- waits is due later than in `most` ms.
--- Returns {now, since, names, unknown, given_up}: the two times for my next TEND, the names of all
+-- Returns {now, since, names, unknown, given_up, lost}: the two times for my next TEND, the names of all
 -- consumers, {id, value, …} of what is in my hand although the worker knows only the ids lo..hi and
--- those from `first` on (a roll-back of Redis has brought it back, so it is to be done again), and
--- how many items were given up.
+-- those from `first` on (a roll-back of Redis has brought it back, so it is to be done again), how
+-- many items were given up, and how many the dead list, of `most_dead` items, has lost for them.
 request.tend = function()
   local first, last, since = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local lease, gap, delay, most = unpack(ARGV, 8, 11)
-  local deaths, now, given_up = tonumber(ARGV[12]), clock(), 0
+  local losses = { most = tonumber(ARGV[12]), given_up = 0, lost = 0 }
+  local deaths, now = tonumber(ARGV[13]), clock()
   redis.call('ZADD', workers, now, me)
-  for i = 13, 12 + deaths do given_up = given_up + reap(ARGV[i], now, delay) end
+  for i = 14, 13 + deaths do reap(ARGV[i], now, delay, losses) end
   if now < last or now - last > tonumber(gap) then since = now end
   if now - since >= tonumber(lease) then
     for _, name in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now - lease)) do
-      given_up = given_up + reap(name, now, delay)
+      reap(name, now, delay, losses)
     end
   end
   -- Where the clock was set back, a stamp from the future would take too long to grow old.
@@ -97,5 +97,5 @@ request.tend = function()
   bring_forward(retry, now, most)
   bring_forward(suspects, now, most)
   local names = redis.call('ZRANGE', workers, 0, -1)
-  return { now, since, names, unknown_to_me(first, 13 + deaths), given_up }
+  return { now, since, names, unknown_to_me(first, 14 + deaths), losses.given_up, losses.lost }
 end

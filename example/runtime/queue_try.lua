@@ -39,7 +39,7 @@ trial.worker = function(lacks)
     { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HSTRLEN', absent, '' },
     { 'HSET', hand, 'a', 'b', 'c', says = 'wrong number of arguments' },
     { 'RENAME', absent, absent, says = 'no such key' },
-    { 'GET', alone }, { 'SET', absent, '', 'EX', 1, 'XX' },
+    { 'GET', alone }, { 'SET', absent, '', 'EX', 1, 'XX' }, { 'XLEN', absent },
     { 'XADD', absent, '*', 'a', 'b', 'c', says = 'wrong number of arguments' },
     { 'ZADD', workers, 0, me }, { 'ZSCORE', workers, me }, { 'ZRANGE', workers, 0, 0 },
     { 'ZCOUNT', suspects, 0, 0 }, { 'ZRANGEBYSCORE', retry, 0, 0, 'LIMIT', 0, 1 },

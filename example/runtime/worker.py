@@ -314,7 +314,11 @@ class Worker:
         # Of what it was not told of, Redis would not note a failure.
         failed = [each for each in self.failed.items() if each[0] != self.consumer.started[0]]
         requests = [self.consumer.fail(each, *fate) for each, fate in failed]
-        requests.append(self.consumer.step(want, size, done))
+        with_key = self._with_key(done)
+        if with_key:
+            requests.append(self.consumer.free(with_key))
+        without = [each for each in done if each not in with_key] if with_key else done
+        requests.append(self.consumer.step(want, size, without))
         try:
             await self.connection.send(*requests)
             self._start()  # while Redis is at it
@@ -331,6 +335,8 @@ class Worker:
         for (each, _), answer in zip(failed, others, strict=False):
             if not isinstance(answer, ResponseError):
                 del self.failed[each]
+        if with_key and isinstance(others[-1], ResponseError):
+            self.done, done = self.done + with_key, without
         for each in self.histories.keys() & done:
             del self.histories[each]
         self.unread = 0
@@ -343,6 +349,12 @@ class Worker:
         self.dry = len(items) < want
         self.sure = True
         return next((answer for answer in others if isinstance(answer, ResponseError)), None)
+
+    def _with_key(self, done: list[int]) -> list[int]:
+        histories = self.histories
+        if not histories:  # as ever but after failures
+            return []
+        return [each for each in done if each in histories and histories[each].mark]
 
     async def _skip_unreadable(self) -> None:
         """Charge a failure to an item that the link is too slow for, so that others have a turn."""

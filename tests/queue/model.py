@@ -57,6 +57,12 @@ MUTANTS = {
     "a script adds before it has tried whether it may remove": "try removal",
     "a worker that was told to stop does not say so": "say stop",
     "the end of a worker that was told to stop is charged": "stop uncharged",
+    "what was pushed for later is never looked at": "promote",
+    "what was put off runs in company though its workers died": "suspect later",
+    "an item is pushed while one with its key waits or is in hand": "once",
+    "what is done keeps its key": "free",
+    "what is given up keeps its key": "bury frees",
+    "what goes back to the queue loses its key": "key stays",
     "a worker asks for ever for an item that its link is too slow for": "skip unreadable",
 }
 
@@ -68,6 +74,16 @@ class Item:
     number: int
     deaths: int = 0
     failures: int = 0
+
+    @property
+    def key(self) -> int | None:
+        """What it has in common with the others of which only one may be there at a time."""
+        return self.number % 7 if self.number % 7 < 2 else None
+
+    @property
+    def put_off(self) -> bool:
+        """Whether it is pushed for a later time, as all that have a key are."""
+        return self.key is not None or self.number % 7 == 2
 
 
 @dataclass
@@ -90,6 +106,7 @@ class Request:
     former: str = ""
     few: bool = False  # there is room for the bytes of one item only
     leaving: bool = False  # asked by a worker that was told to stop
+    exact: bool = False  # the item itself has said when to try it again
 
 
 class Taken(list[tuple[int, Item]]):
@@ -116,6 +133,8 @@ class Server:
         self.graves: set[str] = set()
         self.retry: list[Item] = []
         self.suspects: list[Item] = []
+        self.later: list[Item] = []
+        self.once: set[int] = set()
         self.dead: list[Item] = []
         self.workers: set[str] = set()
         self.hands: dict[str, Hand] = {}
@@ -138,6 +157,22 @@ class Server:
         except Refused as refused:
             return refused
 
+    def push(self, item: Item) -> bool:
+        """Whether it was pushed."""
+        if item.key is not None:
+            if item.key in self.once and "once" in self.rules:
+                return False
+            self.once.add(item.key)
+        if item.put_off:
+            self.later.append(item)
+        else:
+            self.inbox.insert(0, item)
+        return True
+
+    def free(self, item: Item) -> None:
+        if item.key is not None:
+            self.once.discard(item.key)
+
     def answer(self, request: Request, reapable: Iterable[str]) -> Reply:
         if request.kind == "wait":
             return self.wait(request.name)
@@ -153,6 +188,11 @@ class Server:
                 return self.step(request, hand)
             case "fail":
                 self.fail(request, hand)
+            case "free":
+                for each in request.ids:
+                    if each in hand.items:
+                        self.free(hand.items[each])
+                        self.drop(hand, each)
             case "give":
                 self.give(request, hand)
             case "stop":
@@ -233,6 +273,7 @@ class Server:
     def choose(self, request: Request, hand: Hand) -> tuple[list[list[Item]], list[Item]]:
         """What a STEP takes: from which lists, and which items. They are there still."""
         me, want = request.name, 1 if request.few and request.want else request.want
+        self.promote(want)
         if "alone" not in self.rules:
             self.retry, self.suspects = self.retry + self.suspects, []
         if self.suspects and want:
@@ -247,6 +288,15 @@ class Server:
             self.chosen = None
         waiting = [*self.inbox, *self.retry]
         return [self.retry, self.inbox], waiting[len(waiting) - want :][::-1] if want else []
+
+    def promote(self, want: int) -> None:
+        """The time has come for all that was put off."""
+        if want and self.later and "promote" in self.rules:
+            self.use("add")
+            self.use("remove")
+            due, self.later = self.later, []
+            for item in due:
+                self.park(item) if "suspect later" in self.rules else self.retry.append(item)
 
     def cut(self, sources: list[list[Item]], items: list[Item]) -> None:
         """Remove `items` from the lists that they come from."""
@@ -273,8 +323,16 @@ class Server:
         if item:
             self.use("add")
             charged = Item(item.number, item.deaths, item.failures + 1)
-            self.dead.append(charged) if charged.failures >= MAX_ATTEMPTS else self.park(charged)
+            if charged.failures >= MAX_ATTEMPTS:
+                self.bury(charged)
+            else:
+                self.later.append(charged) if request.exact else self.park(charged)
             self.drop(hand, each)
+
+    def bury(self, item: Item) -> None:
+        self.dead.append(item)
+        if "bury frees" in self.rules:
+            self.free(item)
 
     def drop(self, hand: Hand, each: int) -> None:
         self.use("remove")
@@ -311,7 +369,7 @@ class Server:
         deaths = item.deaths + ("count deaths" in self.rules)
         noted = Item(item.number, deaths, item.failures)
         if "reap gives back" in self.rules:
-            self.dead.append(noted) if deaths >= DEATHS else self.park(noted)
+            self.bury(noted) if deaths >= DEATHS else self.park(noted)
 
     def leave(self, name: str) -> None:
         hand = self.hands.get(name, Hand())
@@ -334,12 +392,15 @@ class Server:
 
     def put_back(self, item: Item) -> None:
         self.use("add")
-        self.inbox.append(item) if item == Item(item.number) else self.park(item)
+        fresh = item == Item(item.number) and item.key is None
+        if item.key is not None and "key stays" not in self.rules:
+            self.free(item)
+        self.inbox.append(item) if fresh else self.park(item)
 
     def everything(self) -> list[Item]:
         held = [item for hand in self.hands.values() for item in hand.items.values()]
         handed = [item for items in self.next.values() for item in items]
-        return held + handed + self.inbox + self.retry + self.suspects
+        return held + handed + self.inbox + self.retry + self.suspects + self.later
 
 
 @dataclass
@@ -472,12 +533,17 @@ class History:
             return Request("tend", worker, name, worker.first, ids=known)
         untold = worker.started if "step first" in self.rules else 0
         if failed := [each for each in worker.at("failed") if each != untold]:
-            return Request("fail", worker, name, ids=(failed[0],), item=worker.hand[failed[0]])
+            fail = Request("fail", worker, name, ids=(failed[0],), item=worker.hand[failed[0]])
+            fail.exact = chance > 0.5
+            return fail
         ready = worker.at("giving") or (worker.at("ready") if chance < 0.3 and not calm else [])
         if ready:
             for each in ready:
                 worker.stage[each] = "giving" if "given stay given" in self.rules else "ready"
             return Request("give", worker, name, ids=tuple(ready))
+        with_key = tuple(each for each in worker.at("done") if worker.hand[each].key is not None)
+        if with_key and "free" in self.rules:
+            return Request("free", worker, name, ids=with_key)
         done = tuple(worker.at("done"))
         if worker.leaving and not done:
             for each in worker.at("running"):
@@ -532,6 +598,9 @@ class History:
                 worker.state = "left"
             case "fail" | "give" if request.ids == (worker.skipped,):
                 worker.skipped = 0
+            case "free":
+                for each in request.ids:
+                    worker.forget(each)
             case "fail" | "give":
                 for each in request.ids:
                     if worker.hand[each] in self.server.next.get(worker.name, []):
@@ -692,9 +761,11 @@ class History:
         dice = self.dice
         if self.unpushed and (calm or dice.random() < 0.2):
             item = self.unpushed.pop()
-            self.pushed.add(item.number)
-            self.server.inbox.insert(0, item)
-            self.past = []  # a server that lost pushes has promised nothing about them
+            if self.server.push(item):
+                self.pushed.add(item.number)
+                self.past = []  # a server that lost pushes has promised nothing about them
+            else:
+                self.unpushed.insert(0, item)
         if calm or dice.random() < 0.02:
             self.server.permit()
         up = [worker for worker in self.workers if worker.state == "up"]
@@ -754,6 +825,9 @@ class History:
                     raise Wrong(f"{item} suffers for its mate's deaths")
         if any(item.deaths > DEATHS for item in self.server.everything()):
             raise Wrong("poison kills more than its due")
+        there = [item.key for item in set(self.server.everything()) if item.key is not None]
+        if sorted(there) != sorted(self.server.once):
+            raise Wrong(f"the keys {self.server.once} are taken, those of the items are {there}")
         if len(self.workers) > 60:
             raise Wrong("workers die without end")
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +18,12 @@ from redis.exceptions import ResponseError
 
 from example.runtime import producer as module
 from example.runtime.link import ERRORS
-from example.runtime.producer import Producer, QueueFullError, SyncProducer
+from example.runtime.producer import DuplicateError, Producer, QueueFullError, SyncProducer
 
 from ..launchers import Launcher
 from ..layout import ROOT
 from ..server import Server
+from .workers import Workers
 
 
 @pytest.fixture
@@ -198,6 +200,76 @@ def test_a_producer_that_is_closed_fails_what_is_under_way(frozen: Server) -> No
                 await each
 
     asyncio.run(push())
+
+
+# for a later time, and once
+
+
+def test_what_is_pushed_for_later_starts_when_its_time_has_come(workers: Workers) -> None:
+    """By Redis's clock, within a second; what waits meanwhile goes first."""
+
+    async def push() -> float:
+        producer = Producer(workers.redis.url, "TESTING", 10)
+        now = redis_time(workers.redis)
+        await producer.push("later", after=2)
+        await producer.push_many(["sooner", "too"], at=now + 1)
+        with pytest.raises(ValueError, match="not both"):
+            await producer.push("when?", at=1, after=1)
+        await producer.push("now")
+        await producer.close()
+        return now
+
+    workers.start()
+    pushed = asyncio.run(push())
+    workers.eventually(lambda: workers.told("end")[-1:] == ["later"] and workers.at_rest())
+    ahead = redis_time(workers.redis) - time.monotonic()
+    at = {item: when + ahead - pushed for when, _, item in workers.lines("start")}
+    assert workers.told("start")[0] == "now"
+    assert min(at["sooner"], at["too"]) >= 1
+    assert at["later"] >= 2
+
+
+def redis_time(redis: Server) -> float:
+    seconds, microseconds = redis.client.time()
+    return seconds + microseconds / 1e6
+
+
+def test_later_items_are_counted_apart(redis: Server) -> None:
+    producer = SyncProducer(redis.url, "TESTING", 2)
+    producer.push_many(["1", "2"])
+    producer.push_many(["3", "4"], after=1)
+    with pytest.raises(QueueFullError):
+        producer.push("5", after=1)
+    with pytest.raises(QueueFullError):
+        producer.push("5", once="five")
+    assert not redis.client.exists("{TESTING}:once")
+
+
+def test_only_one_of_a_key_is_there_at_a_time(workers: Workers) -> None:
+    """While it waits, is in hand, or its worker is dead; not when it is done or given up."""
+    producer = SyncProducer(workers.redis.url, "TESTING", 10)
+
+    def refused(item: str = "other") -> bool:
+        try:
+            producer.push(item, once="account 17")
+        except DuplicateError:
+            return True
+        return False
+
+    assert not refused("nap 0.5 first")
+    assert refused()
+    first = workers.start()
+    workers.eventually(lambda: workers.told("start") == ["nap 0.5 first"])
+    assert refused()
+    workers.kill(first)
+    assert refused()
+    workers.start(max_attempts=1)
+    workers.eventually(lambda: workers.told("end") == ["nap 0.5 first"])
+    workers.eventually(lambda: not refused("fail"))
+    workers.eventually(lambda: len(workers.dead()) == 1)
+    assert not refused("last")
+    workers.eventually(lambda: workers.told("end")[-1] == "last" and workers.at_rest())
+    assert not workers.redis.client.exists("{TESTING}:once", "{TESTING}:later")
 
 
 # plain functions

@@ -12,8 +12,19 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from example.runtime import producer
 from example.runtime.link import Connection
-from example.runtime.queue import BACKOFF_MOST, SOURCE, Consumer, keys, prefixes, ranges, script
+from example.runtime.producer import DuplicateError, Requests
+from example.runtime.queue import (
+    BACKOFF_MOST,
+    SOURCE,
+    Consumer,
+    keys,
+    parsed,
+    prefixes,
+    ranges,
+    script,
+)
 from example.runtime.rights import ensure
 
 from ..server import Server as RealServer
@@ -21,7 +32,7 @@ from .model import MAX_ATTEMPTS, RIGHTS, Hand, History, Item, Refused, Reply, Re
 
 KEY = "TESTING"
 HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
-KINDS = ("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks")
+KINDS = ("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks", "later", "once")
 NEXTS, HANDS = prefixes(KEY)
 NAME = dict(zip(KINDS, keys(KEY), strict=True))
 # What a model's right may be in Redis; all that a worker asks is of one of the three kinds.
@@ -32,7 +43,7 @@ COMMANDS = {
 }
 OTHERS = [
     *("del", "exists", "get", "hexists", "hget", "hkeys", "hstrlen", "lrange", "rename", "set"),
-    *("time", "type", "zcount", "zrange", "zrangebyscore", "zscore"),
+    *("time", "type", "xlen", "zcount", "zrange", "zrangebyscore", "zscore"),
 ]
 
 
@@ -45,20 +56,11 @@ def unpacked(value: bytes) -> int:
     return int(value.split()[0])
 
 
-def parsed(value: bytes) -> Item:
-    deaths, failures, item = value.split(b" ", 2)
-    return Item(unpacked(item), int(deaths), int(failures))
-
-
-class Inbox:
-    """The list as the model sees it: the next item is at the end."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-
-    def insert(self, index: int, item: Item) -> None:
-        assert index == 0
-        self.client.lpush(KEY, packed(item.number))
+def as_item(value: bytes) -> Item:
+    packed, history = parsed(value)
+    item = Item(unpacked(packed), history.deaths, history.failures)
+    assert bool(history.mark) == (item.key is not None)
+    return item
 
 
 class Scripts:
@@ -67,7 +69,6 @@ class Scripts:
     def __init__(self, client: Any, dice: random.Random) -> None:
         self.client = client
         self.dice = dice
-        self.inbox = Inbox(client)
         self._set_user("reset", "on", "nopass", "~*")
         self.permit()
         port = client.connection_pool.connection_kwargs["port"]
@@ -86,6 +87,18 @@ class Scripts:
 
     def _set_user(self, *rules: str) -> None:
         self.client.execute_command("ACL", "SETUSER", "worker", *rules)
+
+    def push(self, item: Item) -> bool:
+        """With a key or for later, as a Producer does."""
+        requests = Requests(KEY, 10**6)
+        once = None if item.key is None else str(item.key)
+        after = 0 if item.put_off else None
+        request = requests.push([packed(item.number)], after, None, once)
+        try:
+            requests.judge(self.client.execute_command(*request))
+        except DuplicateError:
+            return False
+        return True
 
     def handle(self, request: Request, reapable: Iterable[str]) -> Reply:
         try:
@@ -116,7 +129,7 @@ class Scripts:
                 first = request.first
                 more = (size, request.started, *ranges(request.ids))
                 items, notes, hold = call(first, request.want, *more)
-                histories = {notes[i]: notes[i + 1 : i + 3] for i in range(0, len(notes), 3)}
+                histories = {notes[i]: notes[i + 1 : i + 3] for i in range(0, len(notes), 4)}
                 taken = Taken(
                     (first + i, Item(unpacked(item), *histories.get(i + 1, (0, 0))))
                     for i, item in enumerate(items)
@@ -124,8 +137,8 @@ class Scripts:
                 taken.hold = bool(hold)
                 return taken
             case "fail":
-                call(*request.ids, 0, MAX_ATTEMPTS, "because")
-            case "give":
+                call(*request.ids, 0, MAX_ATTEMPTS, "because", 10_000, int(request.exact))
+            case "give" | "free":
                 call(*ranges(request.ids))
             case "tend":
                 # Half of them known to be dead, half not heard of for too long.
@@ -133,10 +146,10 @@ class Scripts:
                 for name in lapsed:
                     self.client.zadd(NAME["workers"], {name: 1}, xx=True)
                 seconds, _ = self.client.time()
-                times = (seconds * 1000, 1, 60_000, 10_000, 0, 600_000)
+                times = (seconds * 1000, 1, 60_000, 10_000, 0, 600_000, 10_000)
                 known = ranges(request.ids)
-                *_, values, _ = call(request.first, *times, len(dead), *dead, *known)
-                return list(zip(values[::2], map(parsed, values[1::2]), strict=True))
+                *_, values, _, _ = call(request.first, *times, len(dead), *dead, *known)
+                return list(zip(values[::2], map(as_item, values[1::2]), strict=True))
             case _:
                 call()
         return []
@@ -162,9 +175,13 @@ class Scripts:
         found = UserDict[str, Hand]()
         for key in self.client.keys(f"{{{KEY}}}:hand:*"):
             values = self.client.hgetall(key)
-            held = {int(each): parsed(value) for each, value in values.items() if each.isdigit()}
+            held = {int(each): as_item(value) for each, value in values.items() if each.isdigit()}
             found[key.decode().removeprefix(HANDS)] = Hand(held)
         return found
+
+    @property
+    def once(self) -> set[int]:
+        return {int(key) for key in self.client.hvals(NAME["once"])}
 
     @property
     def next(self) -> "Next":
@@ -185,8 +202,8 @@ class Scripts:
     def everything(self) -> list[Item]:
         held = [item for hand in self.hands.values() for item in hand.items.values()]
         waiting = [
-            parsed(member.split(b" ", 1)[1])
-            for kind in ("retry", "suspects")
+            as_item(member.split(b" ", 1)[1])
+            for kind in ("retry", "suspects", "later")
             for member in self.client.zrange(NAME[kind], 0, -1)
         ]
         inbox = (Item(unpacked(each)) for each in self.client.lrange(KEY, 0, -1))
@@ -243,6 +260,7 @@ def test_the_real_scripts_keep_the_promise(each_redis: RealServer, part: int) ->
     """As in test_model.py: nothing is lost, stuck, or done twice without excuse."""
     client = each_redis.client
     client.script_load(SOURCE)
+    client.script_load(producer.SOURCE)
     for seed in range(part, HISTORIES, 2):
         history = RealHistory(seed, client)
         try:
