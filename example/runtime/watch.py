@@ -76,7 +76,7 @@ class Watch:
             return Hindrance(f"another process starts or stops a server at {self.where}")
         if holder := self.folder.lock(self.where):
             claim.close()
-            return Hindrance(f"the server at {holder} uses the data in {self.folder.path}")
+            return Hindrance(f"another server, at {holder}, uses the data in {self.folder.path}")
         claim.detach()
         return None
 
