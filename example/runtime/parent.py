@@ -94,7 +94,7 @@ class Parent:
         return self.stopping and child.exitcode in ends
 
 
-def _kill_group(child: multiprocessing.Process) -> None:
+def _kill_group(child: BaseProcess) -> None:
     """What a child has started, such as a pool, ends with it."""
     assert child.pid
     with contextlib.suppress(ProcessLookupError):

@@ -180,6 +180,16 @@ class Plugin:
         setattr(owner, name, wrapped)
         self.at_close(lambda: setattr(owner, name, original))
 
+    def unless(self, owner: Any, name: str, check: Function) -> None:
+        """Have calls of `owner.name`, which returns nothing, do nothing while `check()` is true."""
+        original, check = getattr(owner, name), self.guard(check, False)
+
+        def wrapped(*args: Any, **kwargs: Any) -> None:
+            if not check():
+                original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
     def every_turn(self, hook: Function) -> None:
         """Have `hook()` called at the end of each turn of the loop, at least once a second."""
         guarded = self.guard(hook)

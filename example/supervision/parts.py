@@ -9,6 +9,7 @@ from typing import Any
 
 from . import (
     addresses,  # noqa: F401 teaches supervisord IPv6, before it reads the programs
+    after,
     config_error,
     crash_loop,
     descendants,
@@ -51,6 +52,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "ready": (ready.install, names, "on"),
     "health": (health.install, seconds_or_off, "60"),
     "service": (service.install, is_on, "on"),
+    "after": (after.install, after.order, "off"),
     "scale": (scale.install, is_on, "on"),
     "roll": (roll.install, per_program(roll.way), "on"),
     "tail": (tail.install, is_on, "on"),
