@@ -135,6 +135,23 @@ def test_json_lines(start: Popen) -> None:
     assert datetime.fromisoformat(lines[0]["time"]).tzinfo
 
 
+EXTRA = """
+import logging
+from example.runtime import log
+
+log.configure("info", "json")
+logging.getLogger("mine").info("sent %s", "it", extra={"to": "Ada", "size": 3, "who": object})
+"""
+
+
+def test_json_lines_keep_what_extra_gives(popen: Popen) -> None:
+    """Whatever it is; text lines have the message only, as ever."""
+    out, _ = popen([sys.executable, "-c", EXTRA]).communicate(timeout=10)
+    line = json.loads(out)
+    assert (line["message"], line["to"], line["size"]) == ("sent it", "Ada", 3)
+    assert line["who"] == "<class 'object'>"
+
+
 def test_it_speaks_sd_notify(start: Popen, folder: Path) -> None:
     """READY and STATUS, WATCHDOG well within its time, STOPPING: as systemd wants them."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

@@ -1,10 +1,13 @@
 """Log lines on stdout, as text or as one JSON object a line."""
 
+import contextlib
 import io
 import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+from . import task
 
 
 def configure(level: str, form: str) -> None:
@@ -19,14 +22,24 @@ def configure(level: str, form: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+# What every record has; all else that is in one came by `extra`.
+_USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
 class _Json(logging.Formatter):
+    """With the fields of `extra`, and inside a task with its item and attempt."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        extra = {name: value for name, value in vars(record).items() if name not in _USUAL}
+        line = extra | {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        with contextlib.suppress(LookupError):
+            doing = task.attempt()
+            line |= {"item": doing.item, "attempt": doing.number, "deaths": doing.deaths}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line, ensure_ascii=False, default=str)

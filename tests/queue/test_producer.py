@@ -22,7 +22,8 @@ from example.runtime.producer import DuplicateError, Producer, QueueFullError, S
 
 from ..launchers import Launcher
 from ..layout import ROOT
-from ..server import Server
+from ..server import Server, free_port
+from ..waiting import eventually
 from .workers import Workers
 
 
@@ -297,6 +298,26 @@ def test_plain_functions_bear_with_redis_too(redis: Server) -> None:
     redis.start()
     producer.push("3")
     assert listed(redis) == [b"1", b"2", b"3"]
+
+
+def test_both_kinds_find_the_node_of_a_cluster(folder: Path) -> None:
+    """All keys of a queue are in one slot: also what is pushed for later, or once."""
+    bus = str(free_port())
+    with Server(folder / "redis", "--cluster-enabled", "yes", "--cluster-port", bus) as node:
+        node.client.cluster("ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: node.client.cluster("INFO")["cluster_state"] == "ok")
+        url = f"redis+cluster://127.0.0.1:{node.port}"
+
+        async def push() -> None:
+            producer = Producer(url, "TESTING", 10)
+            await producer.push("async")
+            await producer.push("once", once="key", after=1)
+            await producer.close()
+
+        asyncio.run(push())
+        SyncProducer(url, "TESTING", 10).push("plain")
+        assert listed(node) == [b"async", b"plain"]
+        assert node.client.zcard("{TESTING}:later") == 1
 
 
 def test_a_plain_function_may_push_where_an_event_loop_runs(redis: Server) -> None:

@@ -1,0 +1,48 @@
+"""What a task may know of its attempt, and say of its item."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+class GiveUp(Exception):  # noqa: N818 it is said, not told of
+    """Raise it for an item that can never be done: the dead list has it at once, and the reason."""
+
+
+class Again(Exception):  # noqa: N818
+    """Raise it to have the item tried again `after` so many seconds, rather than by chance.
+
+    It counts as an attempt: MAX_ATTEMPTS bounds how often.
+    """
+
+    def __init__(self, why: str = "asked for it", *, after: float) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker is doing."""
+
+    item: str
+    """The item's name, as the worker's log and the queue's keys have it."""
+    number: int
+    """1 for the first attempt; one more for each that failed."""
+    deaths: int
+    """How many workers died that had it in hand."""
+    deadline: float
+    """When JOB_TIMEOUT ends it, by time.monotonic()."""
+
+
+doing: ContextVar[tuple[Callable[[int, float], Attempt], int, float]] = ContextVar("doing")
+"""For the worker to set: who describes an attempt, its item's id, and its deadline.
+
+The description is made only if somebody asks: most tasks do not.
+"""
+
+
+def attempt() -> Attempt:
+    """The attempt that this code is part of: also in plain functions, and in their threads if
+    these were started by `asyncio.to_thread`. Raises LookupError outside of any."""
+    describe, each, deadline = doing.get()
+    return describe(each, deadline)
