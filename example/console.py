@@ -2,10 +2,11 @@
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .runtime import log
 from .runtime.environment import SettingsError
@@ -13,6 +14,8 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from .runtime.process import Process
+
+logger = logging.getLogger(__name__)
 
 
 class Program(NamedTuple):
@@ -77,6 +80,26 @@ def load_settings() -> Settings:
         sys.exit(2)
     log.configure(settings.log_level, settings.log_format)
     return settings
+
+
+def load_yours(name: str, *attributes: str) -> Any:
+    """Import your module `name`, which must have these attributes; returns the module.
+
+    Exits with 2 if that cannot be: it would fail again at each try. An OSError passes, since what
+    the module asks for at import, a database for instance, may be there the next time.
+    """
+    try:
+        module = importlib.import_module(f".{name}", __package__)
+    except OSError:
+        raise
+    except Exception:
+        logger.critical("%s.py cannot be imported", name, exc_info=True)
+        sys.exit(2)
+    for attribute in attributes:
+        if not hasattr(module, attribute):
+            print(f"wrong module: {name}.py has no {attribute!r}", file=sys.stderr)
+            sys.exit(2)
+    return module
 
 
 def take_no_arguments(about: str | None, name: str | None = None) -> None:

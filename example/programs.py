@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .console import PROGRAMS, command, load_settings, program
+from .console import PROGRAMS, command, load_settings, load_yours, program
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def redis() -> None:
 @program
 async def app(process: "Process", settings: Settings) -> None:
     """Serve `example.app` on the listening socket at descriptor 0, else on HOST:PORT."""
-    from .api import app
     from .runtime import health, server
 
+    app = load_yours("api", "app").app
     redis = health.Redis(settings.redis_url, settings.redis_key)
     await server.serve(process, app, redis, settings.host, settings.port, settings.drain_seconds)
 
@@ -41,9 +41,9 @@ async def app(process: "Process", settings: Settings) -> None:
 @program
 async def beat(process: "Process", settings: Settings) -> None:
     """Push what `schedule.py` says, each at its time."""
-    from . import schedule
     from .runtime import beat, lifespan
 
+    schedule = load_yours("schedule", "SCHEDULE")
     url, key = settings.redis_url, settings.redis_key
     async with lifespan.of(schedule, process):
         await beat.run(process, url, key, schedule.SCHEDULE, settings.queue_limit)
@@ -52,9 +52,9 @@ async def beat(process: "Process", settings: Settings) -> None:
 @program
 async def worker(process: "Process", settings: Settings) -> None:
     """Take items from the queue and do with each what `tasks.py` says."""
-    from . import tasks
     from .runtime import lifespan, worker
 
+    tasks = load_yours("tasks")
     work = getattr(tasks, settings.task, None)
     if not callable(work):
         print(f"wrong setting: TASK: tasks.py has no function {settings.task!r}", file=sys.stderr)

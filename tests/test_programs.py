@@ -1,6 +1,7 @@
 """The program that README.md adds, word for word."""
 
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from . import launchers
 from .launchers import Launcher
 from .layout import ROOT, Layout
+from .mine import Mine
 from .package import package
 from .server import Server
 
@@ -60,3 +62,52 @@ def test_it_runs_under_one_parent_too(launch: Launch, redis: Server, added: dict
     parent.eventually(lambda: "mailer ready: waiting for mail" in parent.stdout())
     assert parent.stop() == [0]
     assert "mailer stopped" in parent.stdout()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("app", "api"), ("beat", "schedule"), ("worker", "tasks")]
+)
+def test_a_module_that_cannot_be_imported_is_told_once(
+    folder: Path, redis: Server, name: str, module: str
+) -> None:
+    """One traceback, and the status that means: it would be the same the next time."""
+    for code in ("import nope", "def", "1 / 0"):
+        mine = Mine(folder, redis, [f"example-{name}"], **{module: code})
+        mine.start()
+        assert mine.ends() == 2
+        said = mine.stdout()
+        assert f"{module}.py cannot be imported" in said
+        assert said.count("Traceback") == 1
+        mine.out.unlink()
+        shutil.rmtree(folder / "example")
+
+
+def test_a_module_that_waits_for_something_may_be_tried_again(folder: Path, redis: Server) -> None:
+    mine = Mine(folder, redis, ["example-worker"], tasks="raise ConnectionError('no database yet')")
+    mine.start()
+    assert mine.ends() == 1
+    assert "no database yet" in mine.stdout()
+
+
+def test_a_module_without_what_it_must_have(folder: Path, redis: Server) -> None:
+    mine = Mine(folder, redis, ["example-app"], api="application = None")
+    mine.start()
+    assert mine.ends() == 2
+    assert "wrong module: api.py has no 'app'" in mine.stdout()
+
+
+def test_a_broken_module_ends_the_layout_at_once(launch: Launch, redis: Server) -> None:
+    """It is critical and could never start: nobody tries it again."""
+    layout = launch(Layout, redis)
+    layout.environ["PYTHONPATH"] = package(layout.folder / "package", tasks="import nope")
+    layout.start()
+    layout.eventually(lambda: layout.processes[0].poll() == 70)
+    assert layout.stdout().count("No module named 'nope'") == 1
+
+
+def test_an_address_that_is_not_read_is_told(launch: Launch, redis: Server) -> None:
+    """Under supervisord, which holds the socket; not where it is the same."""
+    layout = launch(Layout, redis, PORT="6000", HOST="::1")
+    layout.start()
+    layout.ready()
+    assert "HOST and PORT not read: app serves on the socket that it was given" in layout.stdout()

@@ -19,6 +19,7 @@ def listeners(host: str, port: int, backlog: int) -> list[socket.socket]:
     Exits with status 3, uvicorn's own for this, if the address cannot be had.
     """
     if inherited := inherited_socket():
+        _tell_what_is_not_read(inherited, host, port)
         return [inherited]
     try:
         return _bind(host, port, backlog)
@@ -46,6 +47,20 @@ def inherited_socket() -> socket.socket | None:
         listener.close()
         return None
     return listener
+
+
+def _tell_what_is_not_read(given: socket.socket, host: str, port: int) -> None:
+    where = given.getsockname()
+    actual = where[:2] if isinstance(where, tuple) else (None, None)
+    asked = {"HOST": (host, actual[0]), "PORT": (port, actual[1])}
+    different = [name for name, (mine, its) in asked.items() if name in os.environ and mine != its]
+    if different:
+        logger.warning(
+            "%s not read: app serves on the socket that it was given, %s; under supervisord the"
+            " address is `socket` of [fcgi-program:app] in supervisord.conf",
+            " and ".join(different),
+            where,
+        )
 
 
 def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
