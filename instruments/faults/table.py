@@ -463,7 +463,13 @@ FAULTS = [
         # No loopback address: nobody brings a Redis of their own.
         url="redis://0.0.0.0:{port}",
     ),
-    Fault("Redis killed, back after 3 s", _kill_redis, Promise(missed=9, **REDONE), patience=20),
+    Fault(
+        "Redis killed, back after 3 s",
+        _kill_redis,
+        Promise(missed=9, **REDONE),
+        patience=20,
+        url="redis://0.0.0.0:{port}",
+    ),
     Fault("Redis paused for 6 s", _pause_redis, Promise(missed=12), patience=20),
     Fault("Redis out of memory for 3 s", _fill_redis, Promise(missed=9), patience=20),
     Fault("Redis refuses a command for 3 s", _take_a_right, Promise(missed=9), patience=20),
