@@ -1,0 +1,149 @@
+"""While one edits: scripts/serve --reload, .env, and a debugger beside the rest."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from example.settings import Settings
+
+from .conftest import Popen
+from .layout import ROOT, Layout
+from .package import package
+from .server import Server
+
+
+class Checkout(Layout):
+    """A folder as somebody develops in: `scripts/serve --reload`, and the package beside it."""
+
+    def __init__(self, folder: Path, redis: Server) -> None:
+        super().__init__(folder, redis)
+        self.commands = [[str(folder / "scripts" / "serve"), "--reload"]]
+        shutil.copytree(ROOT / "scripts", folder / "scripts")
+        (folder / "scripts" / "install").write_text("#!/bin/sh\n# All is there.\n")
+        (folder / ".venv").symlink_to(sys.prefix)
+        code = package(folder)
+        self.override("code", f'[supervisord]\nenvironment = PYTHONPATH="{code}"\n')
+
+    def ready(self) -> None:
+        self.eventually(lambda: "reload | watching" in self.stdout(), within=30)
+        self.eventually(lambda: self.ctl("ready").returncode == 0)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        file = self.folder / "example" / f"{name}.py"
+        file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.fixture
+def checkout(launch: Callable[..., Any], redis: Server) -> Checkout:
+    checkout: Checkout = launch(Checkout, redis)
+    checkout.start()
+    checkout.ready()
+    return checkout
+
+
+def test_a_program_follows_its_code(checkout: Checkout) -> None:
+    """Only those that import what has changed; what all import is followed by all."""
+    worker = checkout.pid("worker")
+    checkout.edit("api", "Hello, world!", "Changed")
+    checkout.eventually(lambda: checkout.get() == "Changed")
+    checkout.edit("tasks", "WORKING", "DOING")
+    checkout.eventually(lambda: "DOING: OK" in checkout.stdout())
+    assert checkout.pid("worker") != worker
+    runs = r"reload \| (\w+) runs the new code"
+    checkout.eventually(lambda: re.findall(runs, checkout.stdout()) == ["app", "worker"])
+    (checkout.folder / "example" / "own.py").write_text('HELLO = "Imported"\n')
+    checkout.edit("api", '"Changed"', "own.HELLO")
+    checkout.edit("api", "from starlette.app", "from . import own\nfrom starlette.app")
+    checkout.eventually(lambda: checkout.get() == "Imported")
+    checkout.edit("own", "Imported", "Once more")
+    checkout.eventually(lambda: checkout.get() == "Once more")
+
+
+WRONG = {
+    "def wrong(:": "SyntaxError: invalid syntax",
+    "import nope": "ModuleNotFoundError: No module named 'nope'",
+    "raise SystemExit(5)": "an import ends with 5",
+}
+
+
+def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -> None:
+    """The old process goes on, and nothing counts as a crash; what is mended is run."""
+    app = checkout.pid("app")
+    for wrong, shown in WRONG.items():
+        checkout.edit("api", "app = ", f"{wrong}\napp = ")
+        told = f"reload | {shown}\nreload | app goes on with the old code"
+        checkout.eventually(lambda told=told: told in checkout.stdout())  # type: ignore[misc]
+        assert (checkout.pid("app"), checkout.get()) == (app, "Hello, world!")
+        checkout.edit("api", f"{wrong}\napp = ", "app = ")
+    checkout.edit("api", "Hello, world!", "Mended")
+    checkout.eventually(lambda: checkout.get() == "Mended")
+    assert "exited: app" not in checkout.stdout()
+
+
+def test_what_is_no_programs_code_is_told(checkout: Checkout) -> None:
+    with open(checkout.folder / "supervisord.conf", "a") as conf:
+        conf.write("; edited\n")
+    told = "reload | supervisord.conf has changed: supervisorctl update"
+    checkout.eventually(lambda: told in checkout.stdout())
+
+
+def test_a_debugger_takes_the_place_of_one_program(checkout: Checkout, popen: Popen) -> None:
+    """docs/production.md: the rest runs on, and the reloader leaves what was stopped alone."""
+    checkout.ctl("stop", "worker:*", check=True)
+    checkout.edit("tasks", "logger.info", "breakpoint()\n    logger.info")
+    worker = popen(
+        [checkout.folder / "scripts" / "with-env", "example-worker"],
+        checkout.environ | {"PYTHONPATH": str(checkout.folder)},
+        stdin=subprocess.PIPE,
+    )
+    assert worker.stdin
+    assert worker.stdout
+    worker.stdin.write("p 'there is', item\ncontinue\n")
+    worker.stdin.flush()
+    assert any("('there is', 'OK: " in line for line in worker.stdout)
+    assert checkout.status("worker") == "STOPPED"
+    assert checkout.get() == "Hello, world!"
+
+
+def with_env(folder: Path, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    shutil.copytree(ROOT / "scripts", folder / "scripts", dirs_exist_ok=True)
+    if not (folder / ".venv").exists():
+        (folder / ".venv").symlink_to(sys.prefix)
+    (folder / ".env").write_text(text)
+    show = "import os; print([os.environ.get(name) for name in 'REDIS_KEY LOG_LEVEL OWN'.split()])"
+    return subprocess.run(
+        [folder / "scripts" / "with-env", "python", "-c", show],
+        env={"PATH": "/usr/bin:/bin", **environ},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_env_is_read_and_never_over_the_environment(folder: Path) -> None:
+    text = "# Mine\n\nexport REDIS_KEY='a b' # this\nLOG_LEVEL = debug\nOWN=\"1#2\"\n"
+    done = with_env(folder, text, LOG_LEVEL="error")
+    assert done.stdout == "['a b', 'error', '1#2']\n"
+    assert done.stderr.splitlines() == [
+        "LOG_LEVEL is not used: the environment has another value than .env",
+        "OWN is not used: it is no setting, unless your own code reads it",
+    ]
+
+
+def test_a_line_of_env_that_says_nothing_is_told(folder: Path) -> None:
+    done = with_env(folder, "LOG_LEVEL=info\nREDIS_KEY\n")
+    assert (done.returncode, done.stderr) == (2, ".env: line 2 is not NAME=value\n")
+
+
+def test_the_example_of_env_has_every_setting_and_its_default() -> None:
+    """But for HOST and PORT: under supervisord its configuration says where app listens."""
+    found = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text()))
+    names = {each.name.upper() for each in fields(Settings)} - {"HOST", "PORT"}
+    assert found.keys() == names
+    assert Settings.load(found) == Settings()
