@@ -99,26 +99,22 @@ def test_a_release_that_does_not_get_ready_is_taken_back(running: Deployed) -> N
     assert not clients.failures
 
 
-def test_it_says_what_supervisord_itself_has_not_taken_over(running: Deployed) -> None:
-    conf = running.checkout / "supervisord.conf"
-    conf.write_text(conf.read_text() + "\n[program:more]\ncommand = sleep 1000\n")
+def test_a_changed_configuration_is_told_and_a_broken_one_taken_back(running: Deployed) -> None:
+    """What supervisord itself has not taken over; and at once, not at the next boot, a fault."""
+    running.change("supervisord.d/more.conf", "[program:more]\ncommand = sleep 1000\n")
     running.commit()
     done = running.deploy()
     assert done.returncode == 0, done.stderr
-    assert "supervisord.conf has changed" in done.stderr
+    assert "supervisord.d has changed" in done.stderr
     assert "not applied to programs: more: available" in done.stderr
-    assert "example/supervision" not in done.stderr
-
-
-def test_a_configuration_that_cannot_be_read_is_taken_back(running: Deployed) -> None:
-    """At once, and not at the next boot."""
-    first = running.current()
+    assert "supervision" not in done.stderr
+    second = running.current()
     running.change("supervisord.d/more.conf", "[program:more]\n")
     running.commit()
     done = running.deploy()
     assert done.returncode == 1
     assert "program:more" in done.stderr
-    assert running.current() == first
+    assert running.current() == second
 
 
 def test_what_fails_beforehand_changes_nothing(machine: Deployed) -> None:
