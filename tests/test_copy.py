@@ -46,7 +46,7 @@ def own(example: str = Query(example="example"), TESTING: bool = False) -> dict[
 # English, and other things that only look like the name.
 STAYS = re.compile(
     r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|[fv}]\.example"
-    r"|\bexample\.(py|com|org)\b|x-example|with_example"
+    r"|\bexample\.(py|com|org|test)\b|x-example|with_example"
 )
 
 

@@ -97,10 +97,11 @@ class TestParent:
 
         def kind(folder: Path, redis: Server) -> Launcher:
             (folder / "main.py").write_text(
-                "import multiprocessing, runpy\n"
+                "import multiprocessing, sys\n"
+                "from example.__main__ import main\n"
                 "if __name__ == '__main__':\n"
                 "    multiprocessing.set_start_method('forkserver')\n"
-                "    runpy.run_module('example', run_name='__main__')\n"
+                "    sys.exit(main())\n"
             )
             return Launcher(folder, redis, [Path(sys.executable).name, "main.py"])
 
