@@ -2,16 +2,16 @@
 -- on in queue_step.lua, queue_tend.lua and queue_try.lua; queue.py puts them together.
 --
 -- Three rules keep items safe when Redis refuses a command in the middle of a script:
--- 1. Each request of a worker begins with harmless removals (see `answer`). At maxmemory Redis
+-- 1. Each request of a worker begins with a removal of nothing (see `answer`). At maxmemory Redis
 --    refuses a script whose first write may need memory. A removal does not, and once a script has
 --    written, Redis lets it finish: so workers can still confirm items.
--- 2. These removals are the very commands by which the scripts take items away. If the user may
---    not run one of them, Redis refuses the script before it has changed anything.
--- 3. A script adds an item to its new place before it removes it from the old one.
+-- 2. A script adds an item to its new place before it removes it from the old one.
+-- 3. Before that it tries the command that will remove the item, on a key that never exists. If the
+--    user may not run it, Redis refuses the script while the item is in one place only.
 --
 -- What a worker has in hand is a hash: id -> "deaths failures item", or "deaths failures:mark item"
--- if the item was pushed with a key: the mark is the digest of that. The hash's field `n` is the id that
--- follows the last one taken; the field `stop` is there once the worker was told to stop. The
+-- if the item was pushed with a key: the mark is the digest of that. The hash's field `n` is the id
+-- that follows the last one taken; the field `stop` is there once the worker was told to stop. The
 -- worker chooses the ids and never uses one twice, so it can repeat a request whose reply was lost.
 --
 -- An idle worker waits by BLMOVE, which runs no script: it moves an item to the worker's list
@@ -27,6 +27,7 @@
 local inbox, workers, retry, suspects, alone, dead, ticks, later, once, absent = unpack(KEYS, 1, 10)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
 local hand = hands .. me
+local seen -- when I showed up last, ms; nil if I am not registered
 local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every request under way
 local GONE = redis.error_reply('GONE this consumer is not registered')
 local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is given up
@@ -243,11 +244,10 @@ end
 
 local function answer()
   if kind ~= 'tick' and kind ~= 'try' then
-    -- Rules 1 and 2: nothing of this is there to be removed.
-    redis.call('HDEL', hand, '')
-    redis.call('LTRIM', absent, 0, -1)
-    redis.call('ZREM', absent, '')
-    if kind ~= 'join' and not registered(me) then return GONE end
+    redis.call('LTRIM', absent, 0, -1) -- rules 1 and 3
+    if kind ~= 'step' then redis.call('HDEL', absent, '') end -- rule 3
+    seen = registered(me)
+    if kind ~= 'join' and not seen then return GONE end
   end
   return request[kind]()
 end

@@ -61,6 +61,7 @@ end
 -- What was pushed, or put off, until a time that has come waits where all that is due does.
 local function promote(now)
   local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, FEW)
+  if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
   for i = 1, #found, 2 do
     local deaths = split(string.match(found[i], '^%S+ (.*)$'))
     redis.call('ZADD', waiting_room(deaths), found[i + 1], found[i])
@@ -100,9 +101,9 @@ local function take_inbox(batch)
   end
 end
 
--- Rule 3: into the hand first, then out of the queue.
 local function move_to_hand(batch)
   if #batch.items == 0 then return end
+  if #batch.removals > 0 then redis.call('ZREM', absent, '') end -- rule 3
   local fields = batch.fields
   fields[#fields + 1], fields[#fields + 2] = 'n', batch.first + #batch.items
   redis.call('HSET', hand, unpack(fields)) -- callers keep `want` below 4,000
@@ -114,12 +115,12 @@ end
 -- Settles what is in `next` (see settle_next), and drops the ids lo..hi, which are done. Then takes
 -- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …: a suspect if
 -- I have the turn for them, else due retries, then the inbox.
--- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items
--- that have one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
+-- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items that
+-- have one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
 request.step = function()
   local batch = new_batch(tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
   local now = clock()
-  if now - registered(me) > 200 then redis.call('ZADD', workers, now, me) end
+  if now - seen > 200 then redis.call('ZADD', workers, now, me) end
   settle_next(me, tonumber(ARGV[8]))
   acknowledge(9)
   if repeat_answer(batch) or batch.want == 0 then

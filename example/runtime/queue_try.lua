@@ -30,7 +30,7 @@ end
 
 local trial = {}
 
--- Every command of a worker's requests. The first one is a removal, as rule 1 wants it.
+-- Every command of a worker's requests. The first one removes nothing, as rule 1 wants it.
 trial.worker = function(lacks)
   local next = nexts .. me
   local other_cause = try({

@@ -1,43 +1,39 @@
-"""worker: take items from the queue and do each of them, at least once."""
+"""worker: take items from the queue and do each of them, at least once.
+
+slots.py runs the items; hand.py knows which there are, by Redis's word. The worker decides what to
+ask Redis for next: see `Worker._turn`.
+"""
 
 import asyncio
 import contextlib
-import inspect
 import logging
-import random
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .link import ERRORS, Connection
+from .hand import Hand
+from .link import ERRORS
 from .outage import OutageLog
 from .process import Process
-from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
-from .rights import ensure
+from .queue import GoneError
+from .slots import Failure, Slots, Work
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[Any], Any]
-
 STEP = 1024  # items that one request takes at most
 HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
-HAND_BYTES_LEAST = 1 << 18  # of these on a link that proved too slow for more
+HAND_BYTES_LEAST = 1 << 18  # the same on a link that proved too slow for more
 UNREAD_MOST = 2  # replies of that size in a row that did not come in time
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
-GRACE = 1.0  # seconds a task has to end once it was told to
-PATIENCE = 1.0  # seconds an item may wait for a free slot here before others may have it
-STARTED_BYTES = 1 << 16  # a larger item is not started before it was weighed with what is in hand
+PATIENCE = 1.0  # seconds that an item may wait for a free slot before others may have it
 PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
-THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
-SPELL = 0.02  # seconds of starting tasks without a look at anything else
-BACKOFF = 1.0  # seconds until the first retry, at most
+LEAVE_SECONDS = 1.0  # for the last requests, if DRAIN_SECONDS are over
 
 
 @dataclass(frozen=True)
@@ -49,11 +45,6 @@ class Limits:
     max_attempts: int = 5
     drain_seconds: float = 5.0
 
-    @property
-    def stuck(self) -> int:
-        """So many slots lost to tasks that cannot be stopped, and the worker has to go."""
-        return (self.concurrency + 1) // 2
-
 
 async def run(process: Process, url: str, key: str, work: Work, limits: Limits) -> None:
     """Do what arrives on the list `key`, until `process` is told to stop.
@@ -62,8 +53,8 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     is no function of one argument with the type hint str or bytes.
     """
     process.drain_seconds = limits.drain_seconds
+    doing = f"taking from {key}"
     try:
-        doing = f"taking from {key}"
         worker = Worker(
             *(url, key, work, limits, lambda: process.ready(doing)),
             show=lambda trouble: process.status(trouble or doing),
@@ -79,26 +70,67 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     await worker.stop(serving)
     if not serving.cancelled():
         serving.result()
-    if worker.running:
+    if worker.slots.running:
         # What cannot be stopped would keep the interpreter from ending, too.
-        logger.warning("worker ends with %d tasks that cannot be stopped", len(worker.running))
+        logger.warning(
+            "worker ends with %d tasks that cannot be stopped", len(worker.slots.running)
+        )
         process.exit_at_once = int(worn_out)
     elif worn_out:
         sys.exit(1)
 
 
-@dataclass(slots=True)
-class Running:
-    """A slot's task, or None for a thread, and its item."""
+class Life(Enum):
+    """The life of a worker, in this order."""
 
-    task: asyncio.Task[None] | None
-    deadline: float
-    size: int
-    overdue: bool = False
+    JOINING = auto()  # not registered yet: nothing is in hand
+    WORKING = auto()
+    DRAINING = auto()  # told to stop: takes no more
+    LEFT = auto()
+
+
+class Appetite:
+    """How much to ask Redis for."""
+
+    def __init__(self) -> None:
+        self.is_sated = False
+        """Whether the last STEP got less than it wanted: nothing waits but what comes later."""
+        self.bytes = HAND_BYTES
+        self.ahead = 0  # items to take beyond the free slots, so that none stays free
+        self._unread = 0  # replies that did not come, though they were of the least size
+        self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether not even the smallest reply comes: one item may be too large for the link."""
+        return self._unread >= UNREAD_MOST
+
+    def got(self, wanted: int, taken: int, ended: int) -> None:
+        """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
+        self.is_sated = taken < wanted
+        self._unread = 0
+        self._ended += ended
+        passed = time.monotonic() - self._counted_at
+        if passed >= AHEAD:
+            self.ahead = min(2 * STEP, int(self._ended * AHEAD / passed))
+            self._ended, self._counted_at = 0, time.monotonic()
+
+    def got_nothing_in_time(self) -> None:
+        """The reply did not come: perhaps the link is too slow for so much within a lease."""
+        self._unread += self.bytes == HAND_BYTES_LEAST
+        self.bytes = max(HAND_BYTES_LEAST, self.bytes // 8)
+
+    def forgive(self) -> None:
+        """What was unread is dealt with."""
+        self._unread = 0
 
 
 class Worker:
-    """What is in hand, by id: ready, running, then done or failed until Redis has confirmed."""
+    """Serves the queue `key` at `url` by doing `work` with each item.
+
+    Calls `ready` when it is registered for the first time, and `show` as OutageLog does. Raises
+    TypeError if `work` is no function of one argument with the type hint str or bytes.
+    """
 
     def __init__(
         self,
@@ -109,491 +141,211 @@ class Worker:
         ready: Callable[[], None],
         show: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.threaded = not inspect.iscoroutinefunction(work)
-        if self.threaded and limits.concurrency > THREADS:
-            logger.warning(
-                "CONCURRENCY is %d here, the most for plain functions: use more worker processes,"
-                " or async functions",
-                THREADS,
-            )
-            limits = replace(limits, concurrency=THREADS)
-        self.limits = limits
-        self.connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
-        self.outage = OutageLog(url, show)
-        self.announce = ready
-        self.key = key
-        self.consumer = Consumer(key)
-        self.work = work
-        self.text = _takes_text(work)
-
-        self.ready: deque[tuple[int, bytes]] = deque()
-        self.running: dict[int, Running] = {}
-        self.done: list[int] = []
-        self.failed: dict[int, tuple[float, int, str]] = {}
-        self.giving: list[int] = []
-        self.histories: dict[int, History] = {}
-
-        self.joined = self.left = self.stopping = self.announced = self.starting = False
-        self.refused = False  # the last WAIT, while all else may work
-        self.sure = False  # a STEP has told on both sides what is in hand
-        self.hold = False  # what is in hand must end first: a suspect runs alone
-        self.dry = False  # the last request got less than it wanted
-        self.hand_bytes = HAND_BYTES
-        self.unread = 0  # replies that did not come, though they were of the least size
-        self.ahead = 0  # items to take beyond the free slots, so that none stays free
-        self.ended, self.counted = 0, 0.0  # how many have ended since when
-        self.stepped = self.tended = self.started = 0.0
-        self.changed = asyncio.Event()
-        self.loop = asyncio.get_running_loop()
-        self.sweeper: asyncio.TimerHandle | None = None
+        self.life = Life.JOINING
+        self.hand = Hand(url, key)
+        self.slots = Slots(
+            *(work, limits.concurrency, limits.job_timeout, self.hand.taken),
+            done=self.hand.done.append,
+            failed=self._failed,
+        )
+        self.appetite = Appetite()
+        self._limits = limits
+        self._outage = OutageLog(url, show)
+        self._is_wait_refused = False  # while all else may work
+        self._ready = ready
 
     # the life of a worker
 
     async def serve(self) -> None:
-        """Work until stopped, or until too many slots are stuck."""
-        while not self.stopping:
+        """Work until `stop`, or until too many slots are lost to tasks that cannot be stopped."""
+        while self.life in (Life.JOINING, Life.WORKING):
             await self._try(self._turn)
-            long_ago = time.monotonic() - GRACE
-            stuck = sum(run.overdue and run.deadline < long_ago for run in self.running.values())
-            if stuck >= self.limits.stuck:
+            if self.slots.are_worn_out:
                 logger.error("worker ends: too many tasks cannot be stopped")
                 break
 
     async def stop(self, serving: asyncio.Task[None]) -> None:
-        """Take no more, finish what runs within the time allowed, give back the rest."""
-        # The flag as well: Python 3.11's wait_for, inside redis-py, can swallow a cancellation.
-        self.stopping = True
+        """End `serving`, finish what runs within DRAIN_SECONDS, and give back the rest."""
+        was_joining = self.life is Life.JOINING
+        # Not only by a cancellation: Python 3.11's wait_for, in redis-py, can swallow that.
+        self.life = Life.DRAINING
+        self.slots.close()
         serving.cancel()
         await asyncio.wait({serving})
-        await self._part()  # a request may have been cut off
-        deadline = self.loop.time() + self.limits.drain_seconds
-        self._give_all_ready()
-        while self.announced and self.running and self.loop.time() < deadline:
-            await self._try(self._wind_down, deadline)
-        for each, run in self.running.items():
-            run.overdue = True  # its end is nobody's business any more
-            self._cancel(each, run)
-        await asyncio.sleep(0.05 if self.running else 0)
-        last = max(deadline, self.loop.time() + 1.0)
-        while self.announced and not self.left and self.loop.time() < last:
-            await self._try(self._leave, last)
-        if self.announced and not self.left:
+        if was_joining and not self.hand.is_joined:
+            self.life = Life.LEFT
+        await self.hand.part()  # a request may have been cut off
+        self.hand.give_taken()
+        drained_by = time.monotonic() + self._limits.drain_seconds
+        while self.life is Life.DRAINING and self.slots.running and time.monotonic() < drained_by:
+            await self._try(self._drain, drained_by)
+        await self.slots.cancel()
+        left_by = max(drained_by, time.monotonic() + LEAVE_SECONDS)
+        while self.life is Life.DRAINING and time.monotonic() < left_by:
+            await self._try(self._leave, left_by)
+        if self.life is Life.DRAINING:
             logger.warning("Redis away: what was in hand comes back when others find it")
-        await self.connection.close()
+        await self.hand.close()
 
-    async def _try(self, step: Callable[[], Coroutine[Any, Any, None]], until: float = 0) -> None:
+    async def _try(
+        self, step: Callable[[], Coroutine[Any, Any, None]], until: float | None = None
+    ) -> None:
+        """Take a step, at most until then by time.monotonic(), and bear with a Redis in trouble."""
+        left = None if until is None else max(0.0, until - time.monotonic())
         try:
-            async with asyncio.timeout_at(until or None) as drain:
+            async with asyncio.timeout(left) as deadline:
                 await step()
-            if not self.refused:
-                self.outage.worked()
+            if not self._is_wait_refused:
+                self._outage.worked()
         except GoneError:
-            self._renew()
+            self.hand.renew()
         except ERRORS as error:
-            if drain.expired():
+            if deadline.expired():
                 return
-            await self._part()
-            pause = self.outage.failed(error)
-            if until:
-                pause = min(pause, max(0.0, until - self.loop.time()))
+            await self.hand.part()
+            pause = self._outage.failed(error)
+            if until is not None:
+                pause = min(pause, max(0.0, until - time.monotonic()))
             await asyncio.sleep(pause)
 
-    async def _part(self) -> None:
-        await self.connection.close()
-        if self.joined:  # else a JOIN may be under way
-            self._renew()
-
-    def _renew(self) -> None:
-        self.consumer = Consumer(self.key, self.consumer)
-        self.joined = False
-
-    async def _join(self) -> None:
-        if self.joined:
-            return
-        await ensure(self.connection, self.key, "worker")
-        kept = await self._ask(self.consumer.join())
-        self.joined, self.sure = True, False
-        self.consumer.joined()
-        if self.stopping:
-            await self._ask(self.consumer.stop())
-        self.tended = 0.0
-        if not self.announced:
-            self.announced = True
-            self.announce()
-        elif not kept:
-            # What still runs ends under an id that means nothing.
-            logger.warning("taken for dead: what was in hand is done by others")
-            self.hold = False
-            self.ready.clear()
-            self.giving.clear()
-            self.histories.clear()
-
     async def _turn(self) -> None:
-        await self._join()
-        if time.monotonic() - self.tended >= TEND:
-            await self._tend()
-        if self.unread >= UNREAD_MOST:
-            await self._skip_unreadable()
-        await self._give_if_late()
-        if self.dry:
-            self._start()
-        if self._well_supplied():
+        """One step of work: the most urgent request to Redis, or none if that is too early."""
+        await self._look_after_hand()
+        if self._is_well_supplied():
             await asyncio.sleep(PAUSE)
             return
-        size = self._bytes_free()
-        want = self._room(size)
-        trouble = None
-        if self.done or self.failed or not self.sure or (want and not (self.dry or self.hold)):
-            trouble = await self._step(want, size)
-        elif self.ready and len(self.running) < self.limits.concurrency:
-            self._start()
+        free = self._bytes_free()
+        want = self._want(free)
+        if self._has_to_tell() or (want and not self.appetite.is_sated):
+            await self._step(want, free)
+        elif self._has_to_start():
+            self.slots.start()
             await asyncio.sleep(0)
-        elif want and len(self.running) < self.limits.concurrency and not self.hold:
-            await self._wait(BUSY_WAIT if self.running else self._until_tend())
+        elif want and not self.slots.are_taken and not self.hand.must_empty:
+            await self._wait()
         else:
-            await self._change(self._until_tend())
-            if self.hold:
-                trouble = await self._step(want, size)
-        self.changed.clear()
-        if trouble:
-            self._start()
-            raise trouble
+            await self._change(self.hand.rest())
+            if self.hand.must_empty:
+                await self._step(want, free)
+        self.slots.changed.clear()
 
-    async def _wind_down(self) -> None:
-        await self._join()
-        if time.monotonic() - self.tended >= TEND:
-            await self._tend()
-        if trouble := await self._step(0):
-            raise trouble
-        self._give_all_ready()
-        await self._give()
-        if not self.done and not self.failed:
-            await self._change(self._until_tend())
-        self.changed.clear()
+    async def _drain(self) -> None:
+        """One step of the end: confirm what has ended, give back the rest."""
+        await self._keep_in_touch()
+        await self._step(0)
+        self.hand.give_taken()
+        await self.hand.give()
+        if not self._has_to_tell():
+            await self._change(self.hand.rest())
+        self.slots.changed.clear()
 
     async def _leave(self) -> None:
         await self._join()
-        self._give_all_ready()
-        if trouble := await self._step(0):
-            raise trouble
-        await self._ask(self.consumer.leave())
-        self.left = True
+        self.hand.give_taken()
+        await self._step(0)
+        await self.hand.leave()
+        self.life = Life.LEFT
 
     # requests
 
-    async def _ask(self, request: Request) -> Any:
-        """Send one request; raises a refusal, and keeps the connection all the same."""
-        (reply,) = await self.connection.ask(request)
-        if isinstance(reply, ResponseError):
-            raise _refusal(reply)
-        return reply
+    async def _look_after_hand(self) -> None:
+        await self._keep_in_touch()
+        if self.appetite.is_spoilt:
+            self.appetite.forgive()
+            await self.hand.skip_unreadable(HAND_BYTES_LEAST, self._limits.max_attempts)
+        if self._is_late():
+            self.hand.give_taken()
+        await self.hand.give()
+        if self.appetite.is_sated:
+            self.slots.start()
 
-    async def _wait(self, seconds: float) -> None:
-        """Wait for an item, and start it; a STEP is to tell that, and to look for due retries."""
-        self.sure = False
+    async def _keep_in_touch(self) -> None:
+        await self._join()
+        if self.hand.until_tend() <= 0 and await self.hand.tend(self.slots.running):
+            self.appetite.is_sated = False
+
+    async def _join(self) -> None:
+        if self.hand.is_joined:
+            return
+        is_kept = await self.hand.join(is_stopping=self.life is Life.DRAINING)
+        if self.life is Life.JOINING:
+            self.life = Life.WORKING
+            self._ready()
+        elif not is_kept:
+            logger.warning("taken for dead: what was in hand is done by others")
+
+    async def _step(self, want: int, free: int = 0) -> None:
+        """Confirm what has ended, and take up to `want` items of `free` bytes, or a larger one."""
+        ended = len(self.hand.done)
         try:
-            item = await self._ask(self.consumer.wait(seconds))
+            taken = await self.hand.step(want, free, meanwhile=self.slots.start)
+        except TimeoutError:
+            self.appetite.got_nothing_in_time()
+            raise
+        except ResponseError:
+            self.slots.start()
+            raise
+        self.appetite.got(want, taken, ended)
+
+    async def _wait(self) -> None:
+        """Wait for an item, and start it."""
+        seconds = BUSY_WAIT if self.slots.running else self.hand.rest()
+        try:
+            has_come = await self.hand.wait(seconds)
         except ResponseError as error:
-            # At maxmemory, say, or where the list is none, STEP goes on; else it fails next.
-            self.refused = True
-            self.outage.failed(error)
+            # At maxmemory, say, or where the list is none, STEP goes on; else that fails next.
+            self._is_wait_refused = True
+            self._outage.failed(error)
             await self._change(seconds)
             return
-        self.refused = False
-        if item is not None and len(item) <= STARTED_BYTES:
-            self.ready.append((self.consumer.start(item), item))
-            self._start()
-            await asyncio.sleep(0)  # whoever waited goes first, then the next request
+        self._is_wait_refused = False
+        if has_come:
+            self.slots.start()
+            await asyncio.sleep(0)  # what was waited for goes first, then the next request
 
-    async def _step(self, want: int, size: int = 0) -> ResponseError | None:
-        """Confirm what has ended, and take up to `want` items of `size` bytes or little more.
+    def _failed(self, item_id: int, failure: Failure) -> None:
+        attempts = 1 if failure.is_final else self._limits.max_attempts
+        self.hand.fail(item_id, failure.why, attempts, failure.error)
 
-        Returns what was refused of the rest, if anything.
-        """
-        done, self.done = self.done, []
-        # Of what it was not told of, Redis would not note a failure.
-        failed = [each for each in self.failed.items() if each[0] != self.consumer.started[0]]
-        requests = [self.consumer.fail(each, *fate) for each, fate in failed]
-        with_key = self._with_key(done)
-        if with_key:
-            requests.append(self.consumer.free(with_key))
-        without = [each for each in done if each not in with_key] if with_key else done
-        requests.append(self.consumer.step(want, size, without))
-        try:
-            await self.connection.send(*requests)
-            self._start()  # while Redis is at it
-            *others, reply = await self.connection.receive(len(requests))
-            if isinstance(reply, ResponseError):
-                raise _refusal(reply)
-        except BaseException as error:
-            self.done = done + self.done
-            if isinstance(error, TimeoutError):
-                # Perhaps the link is too slow for so much within a lease.
-                self.unread += self.hand_bytes == HAND_BYTES_LEAST
-                self.hand_bytes = max(HAND_BYTES_LEAST, self.hand_bytes // 8)
-            raise
-        for (each, _), answer in zip(failed, others, strict=False):
-            if not isinstance(answer, ResponseError):
-                del self.failed[each]
-        if with_key and isinstance(others[-1], ResponseError):
-            self.done, done = self.done + with_key, without
-        for each in self.histories.keys() & done:
-            del self.histories[each]
-        self.unread = 0
-        self.stepped = time.monotonic()
-        self._look_ahead(len(done))
-        first, items, histories = self.consumer.took(reply)
-        self.histories.update(histories)
-        self.ready.extend(enumerate(items, first))
-        self.hold = bool(reply[2])
-        self.dry = len(items) < want
-        self.sure = True
-        return next((answer for answer in others if isinstance(answer, ResponseError)), None)
-
-    def _with_key(self, done: list[int]) -> list[int]:
-        histories = self.histories
-        if not histories:  # as ever but after failures
-            return []
-        return [each for each in done if each in histories and histories[each].mark]
-
-    async def _skip_unreadable(self) -> None:
-        """Charge a failure to an item that the link is too slow for, so that others have a turn."""
-        self.unread = 0
-        size = await self._ask(self.consumer.weigh())
-        if size >= HAND_BYTES_LEAST:
-            self._fail(self.consumer.skip(), f"its {size / 1e6:.1f} MB cannot be read in time")
-
-    async def _tend(self) -> None:
-        """Look after the dead, and after own items that a roll-back of Redis brought back."""
-        dead: list[bytes] = []
-        while True:
-            known = [*self.running, *self.done, *self.failed, *self.giving]
-            known += [each for each, _ in self.ready]
-            reply = await self._ask(self.consumer.tend(known, dead))
-            found, forgotten, given_up = self.consumer.tended(reply)
-            if given_up:
-                logger.error("%d items given up: each killed its worker four times", given_up)
-            for each, item, history in forgotten:
-                self.histories[each] = history
-                self.ready.append((each, item))
-            if not found or dead:
-                break
-            dead = found
-            self.dry = False
-            logger.info("took over from %d dead workers", len(dead))
-        self.tended = time.monotonic()
-
-    async def _give_if_late(self) -> None:
-        late = self.ready and time.monotonic() - self.started > PATIENCE
-        if late and len(self.running) >= self.limits.concurrency:
-            self._give_all_ready()
-        await self._give()
-
-    def _give_all_ready(self) -> None:
-        self.giving += [each for each, _ in self.ready]
-        self.ready.clear()
-
-    async def _give(self) -> None:
-        if self.giving:
-            await self._ask(self.consumer.give(self.giving))
-            for each in self.giving:
-                self.histories.pop(each, None)
-            self.giving.clear()
-
-    # when to ask for what
-
-    def _room(self, size: int) -> int:
-        in_hand = len(self.ready) + len(self.running)
-        if in_hand and size <= 0:
-            return 0
-        return max(0, min(STEP, self.limits.concurrency + self.ahead - in_hand))
-
-    def _well_supplied(self) -> bool:
-        """Whether all slots are taken and so much is ready that more can come in one go later."""
-        return (
-            len(self.running) >= self.limits.concurrency
-            and len(self.ready) > max(self.ahead // 2, 8)
-            and len(self.done) < STEP
-            and not self.failed
-            and time.monotonic() - self.stepped < 2 * PAUSE
-        )
-
-    def _look_ahead(self, ended: int) -> None:
-        """Measure anew, now and then, how many items end in AHEAD seconds."""
-        self.ended += ended
-        passed = time.monotonic() - self.counted
-        if passed >= AHEAD:
-            self.ahead = min(2 * STEP, int(self.ended * AHEAD / passed))
-            self.ended, self.counted = 0, time.monotonic()
+    # what is needed next
 
     def _bytes_free(self) -> int:
-        held = sum(len(item) for _, item in self.ready)
-        return self.hand_bytes - held - sum(run.size for run in self.running.values())
+        """How many bytes more may come into the hand; a single item may have any number."""
+        return (
+            self.appetite.bytes - self.slots.size() - sum(len(item) for _, item in self.hand.taken)
+        )
 
-    def _until_tend(self) -> float:
-        return max(0.05, self.tended + TEND - time.monotonic())
+    def _want(self, free: int) -> int:
+        """How many items to ask for."""
+        in_hand = len(self.hand.taken) + len(self.slots.running)
+        if in_hand and free <= 0:
+            return 0
+        return max(0, min(STEP, self.slots.count + self.appetite.ahead - in_hand))
+
+    def _has_to_tell(self) -> bool:
+        """Whether Redis has to hear of an end, or of an item that was waited for."""
+        return bool(self.hand.done or self.hand.failed or not self.hand.is_told)
+
+    def _has_to_start(self) -> bool:
+        return bool(self.hand.taken) and not self.slots.are_taken
+
+    def _is_well_supplied(self) -> bool:
+        """Whether all slots are taken and so much waits that more can come in one go later."""
+        return (
+            self.slots.are_taken
+            and len(self.hand.taken) > max(self.appetite.ahead // 2, 8)
+            and len(self.hand.done) < STEP
+            and not self.hand.failed
+            and time.monotonic() - self.hand.stepped_at < 2 * PAUSE
+        )
+
+    def _is_late(self) -> bool:
+        """Whether what is taken would wait for long: another worker may have a free slot."""
+        is_old = time.monotonic() - self.slots.started_at > PATIENCE
+        return bool(self.hand.taken) and is_old and self.slots.are_taken
 
     async def _change(self, within: float) -> None:
+        """Wait until an item has ended or a slot has fallen free, but not longer than that."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
-                await self.changed.wait()
-
-    # tasks
-
-    def _start(self) -> None:
-        """Start what is ready while slots are free, for one spell."""
-        self.starting = False
-        if self.stopping:
-            return
-        ready, running, loop = self.ready, self.running, self.loop
-        concurrency, text, threaded = self.limits.concurrency, self.text, self.threaded
-        spawn, perform, monotonic = _spawn, self._perform, time.monotonic
-        now = monotonic()
-        end = now + SPELL
-        deadline = now + self.limits.job_timeout
-        if ready and len(running) < concurrency:
-            self.started = now
-        while ready and len(running) < concurrency and monotonic() < end:
-            each, item = ready.popleft()
-            try:
-                argument = item.decode() if text else item
-            except UnicodeDecodeError:
-                self._fail(each, "the task takes str, and this is not UTF-8", final=True)
-                continue
-            if threaded:
-                if not self._start_thread(each, argument):
-                    ready.appendleft((each, item))
-                    break
-                running[each] = Running(None, deadline, len(item))
-                continue
-            task = spawn(loop, perform(each, argument))
-            if not task.done():
-                running[each] = Running(task, deadline, len(item))
-        if running and self.sweeper is None:
-            self._sweep()
-
-    def _start_thread(self, each: int, argument: str | bytes) -> bool:
-        """Whether a thread could be started; if not, no more are asked for from now on.
-
-        Raises RuntimeError if not even one can be had.
-        """
-        try:
-            threading.Thread(target=self._thread, args=(each, argument), daemon=True).start()
-        except RuntimeError:
-            if not self.running:
-                raise
-            self.limits = replace(self.limits, concurrency=len(self.running))
-            logger.warning("no more threads to be had: CONCURRENCY is %d now", len(self.running))
-            return False
-        return True
-
-    def _thread(self, each: int, argument: str | bytes) -> None:
-        error: BaseException | None = None
-        try:
-            result = self.work(argument)
-            if inspect.isawaitable(result) or inspect.isgenerator(result):
-                raise TypeError("it returned what nobody awaits: make it async def")
-        except BaseException as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-            self.loop.call_soon_threadsafe(self._ended, each, error)
-
-    async def _perform(self, each: int, argument: str | bytes) -> None:
-        error = None
-        try:
-            await self.work(argument)
-        except BaseException as raised:  # an exit would end the event loop, and all that is in hand
-            error = raised
-        self._ended(each, error)
-
-    def _ended(self, each: int, error: BaseException | None) -> None:
-        run = self.running.pop(each, None)
-        if not run or not run.overdue:
-            if error is None:
-                self.done.append(each)
-            else:
-                self._fail(each, _described(error), error)
-        self.changed.set()
-        if self.ready and not self.starting:
-            # Once for all that end in this turn of the loop.
-            self.starting = True
-            self.loop.call_soon(self._start)
-
-    def _fail(
-        self, each: int, why: str, error: BaseException | None = None, final: bool = False
-    ) -> None:
-        failures = self.histories.pop(each, FRESH).failures + 1
-        attempts = 1 if final else self.limits.max_attempts
-        most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
-        delay = random.uniform(0, most)  # noqa: S311 no secret: it spreads retries
-        fate = "given up" if failures >= attempts else f"again in {delay:.1f} s"
-        # As the retries show it. Not what the item holds, which may be a secret.
-        name = f"{self.consumer.name}#{each}"
-        logger.warning("item %s failed, %s (%d of %d): %s", name, fate, failures, attempts, why,
-                       exc_info=error)  # fmt: skip
-        self.failed[each] = (delay, attempts, why)
-
-    def _sweep(self) -> None:
-        """Charge what has run too long; come back when the next may have."""
-        now = time.monotonic()
-        self.sweeper = None
-        for each, run in self.running.items():
-            if run.overdue:
-                continue
-            if run.deadline > now:
-                self.sweeper = self.loop.call_later(run.deadline - now, self._sweep)
-                break
-            run.overdue = True
-            self._fail(each, f"ran longer than JOB_TIMEOUT, {self.limits.job_timeout:g} s")
-            self._cancel(each, run)
-            self.changed.set()
-
-    def _cancel(self, each: int, run: Running) -> None:
-        if run.task:
-            # Of one that has not begun yet, `_perform` does not see the end.
-            run.task.add_done_callback(lambda _: self.running.pop(each, None))
-            run.task.cancel()
-
-
-def _refusal(error: ResponseError) -> Exception:
-    return GoneError() if str(error).startswith("GONE") else error
-
-
-def _described(error: BaseException) -> str:
-    """The exception in a line that Redis takes, whatever its text is made of."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(it cannot say why)"
-    line = f"{type(error).__name__}: {text}"[:1000]
-    return line.encode(errors="backslashreplace").decode()
-
-
-def _takes_text(work: Work) -> bool:
-    """Whether the type hint of the task's only argument says str rather than bytes.
-
-    Raises TypeError if it says neither.
-    """
-    hints = [each.annotation for each in inspect.signature(work).parameters.values()]
-    # By name where the module postpones its annotations; other hints of it may not resolve here.
-    hint = {"str": str, "bytes": bytes}.get(hints[0], hints[0]) if len(hints) == 1 else None
-    if hint not in (str, bytes):
-        name = getattr(work, "__name__", repr(work))
-        raise TypeError(f"{name}() must take one argument, with the type hint str or bytes")
-    return hint is str
-
-
-if sys.version_info >= (3, 12):
-
-    def _spawn(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
-        # It has run up to its first wait when this returns: most have ended then.
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _spawn(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
-        return loop.create_task(coroutine)
+                await self.slots.changed.wait()

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from example.runtime import link, log, process, queue, worker
+from example.runtime import link, log, process, queue, slots, worker
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 LEDGER = os.open(OPTIONS["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -80,7 +80,7 @@ class MuteError(Exception):
         raise LookupError
 
 
-TASKS: dict[str, worker.Work] = {
+TASKS: dict[str, slots.Work] = {
     "bytes": take_bytes,
     "text": take_text,
     "thread": take_in_thread,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from example.runtime import process, worker
+from example.runtime import process, slots, worker
 from example.runtime.queue import SOURCE, Consumer
 
 from ..layout import Layout
@@ -92,7 +92,7 @@ def test_what_an_idle_worker_was_given_and_could_not_start_is_done(workers: Work
         if not workers.redis.client.exists(KEY):
             return True
         first.send_signal(signal.SIGCONT)
-        workers.eventually(lambda: workers.told("end") == pushed)
+        workers.eventually(lambda: workers.told("end") == pushed and workers.at_rest())
         return False
 
     workers.eventually(given)
@@ -434,7 +434,7 @@ def test_the_hint_may_be_postponed_and_the_task_a_partial() -> None:
     def task(times: int, item: "bytes") -> "Elsewhere":  # type: ignore[name-defined]  # noqa: F821
         raise NotImplementedError
 
-    assert worker._takes_text(functools.partial(task, 3)) is False
+    assert slots._takes_text(functools.partial(task, 3)) is False
 
 
 # sharing

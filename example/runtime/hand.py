@@ -1,0 +1,274 @@
+"""The hand: what a worker has taken from the queue, as far as Redis has confirmed it.
+
+Every id is in one place at a time. It is `taken` until a slot runs it. Then it is `done` or
+`failed` until Redis has confirmed that. Or it is `giving` until Redis has taken it back.
+tests/queue/model.py explores what may happen meanwhile.
+"""
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from .link import Connection
+from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
+from .rights import ensure
+
+logger = logging.getLogger(__name__)
+
+BACKOFF = 1.0  # seconds until the first retry, at most
+STARTED_BYTES = 1 << 16  # a larger item is not started before a STEP has weighed it
+TEND_LEAST = 0.05  # seconds to wait for anything before the next TEND, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a FAIL says of an item."""
+
+    delay: float  # seconds until the next attempt
+    attempts: int  # after so many failures there is none
+    why: str
+
+
+class Hand:
+    """What a worker has in hand, by id, and the requests to Redis about it.
+
+    A request that Redis refuses raises ResponseError, or GoneError if the hand was given to others:
+    the connection is of use still, unless the server is another one by now. One that Redis does not
+    answer raises another of link.ERRORS: then `part` must follow. After both the hand is as it was.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self.taken: deque[tuple[int, bytes]] = deque()
+        self.done: list[int] = []
+        self.failed: dict[int, Charge] = {}
+        self.giving: list[int] = []
+        self.is_joined = False
+        self.is_told = False
+        """Whether Redis and we agree on what is in hand. A STEP must come before the next WAIT."""
+        self.must_empty = False
+        """Whether all in hand must end before more is taken: a suspect runs alone."""
+        self.stepped_at = 0.0  # by time.monotonic()
+        self._tended_at = 0.0
+        self._key = key
+        self._connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
+        self._consumer = Consumer(key)
+        self._histories: dict[int, History] = {}
+
+    # the consumer: one connection's name
+
+    async def join(self, is_stopping: bool) -> bool:
+        """Register in the place of the last consumer. Returns whether the hand was still ours.
+
+        Raises LackingError if the server or the user's rights lack anything that we need.
+        """
+        await ensure(self._connection, self._key, "worker")
+        is_kept = bool(await self._ask(self._consumer.join()))
+        self._consumer.joined()
+        self.is_joined, self.is_told, self._tended_at = True, False, 0.0
+        if not is_kept:
+            self._forget()
+        if is_stopping:
+            await self._ask(self._consumer.stop())
+        return is_kept
+
+    async def part(self) -> None:
+        """Close the connection, with all requests that are under way."""
+        await self._connection.close()
+        if self.is_joined:  # else a JOIN may be under way, and must be repeated by the same name
+            self.renew()
+
+    def renew(self) -> None:
+        """Be a new consumer, which has to join."""
+        self._consumer = Consumer(self._key, self._consumer)
+        self.is_joined = False
+
+    async def leave(self) -> None:
+        """Give back all that is in hand, and be no consumer any more."""
+        await self._ask(self._consumer.leave())
+        self.is_joined = False
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def _forget(self) -> None:
+        """Others have the hand. What runs here still ends under an id that means nothing."""
+        self.must_empty = False
+        self.taken.clear()
+        self.giving.clear()
+        self._histories.clear()
+
+    # what comes into the hand
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for an item; whether one has come, and is `taken` now.
+
+        It is to be started at once; the next STEP tells Redis that. A large one goes back instead.
+        """
+        self.is_told = False
+        item = await self._ask(self._consumer.wait(seconds))
+        if item is None or len(item) > STARTED_BYTES:
+            return False
+        self.taken.append((self._consumer.start(item), item))
+        return True
+
+    async def step(self, want: int, size: int, meanwhile: Callable[[], None]) -> int:
+        """Tell what has ended, and take up to `want` items of `size` bytes, or one larger item.
+
+        Returns how many were taken. Calls `meanwhile` while Redis is at it. If a failure was
+        refused, that is raised in the end; all else has happened then.
+        """
+        done = self.done.copy()
+        self.done.clear()
+        charges = self._charges()
+        requests = [self._consumer.fail(item_id, *charge) for item_id, charge in charges]
+        keyed = self._keyed(done)
+        if keyed:
+            requests.append(self._consumer.free(keyed))
+        unkeyed = [item_id for item_id in done if item_id not in keyed] if keyed else done
+        requests.append(self._consumer.step(want, size, unkeyed))
+        try:
+            await self._connection.send(*requests)
+            meanwhile()
+            *answers, reply = await self._connection.receive(len(requests))
+            if isinstance(reply, ResponseError):
+                raise _refusal(reply)
+        except BaseException:
+            self.done[:0] = done
+            raise
+        self._take(reply)
+        refusals = self._confirm(charges, answers)
+        if keyed and isinstance(answers[-1], ResponseError):
+            self.done += keyed
+            done = unkeyed
+        for item_id in self._histories.keys() & done:
+            del self._histories[item_id]
+        if refusals:
+            raise _refusal(refusals[0])
+        return len(reply[0])
+
+    def _keyed(self, done: list[int]) -> list[int]:
+        """Those of `done` that were pushed with a key, which Redis must free."""
+        histories = self._histories
+        if not histories:
+            return []
+        return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
+
+    def _charges(self) -> list[tuple[int, tuple[float, int, str]]]:
+        # Redis does not know yet what was started last: it would take no note of that failure.
+        return [
+            (item_id, (charge.delay, charge.attempts, charge.why))
+            for item_id, charge in self.failed.items()
+            if item_id != self._consumer.started[0]
+        ]
+
+    def _take(self, reply: tuple[list[bytes], list[int], int]) -> None:
+        first, items, histories = self._consumer.took(reply)
+        self._histories.update(histories)
+        self.taken.extend(enumerate(items, first))
+        self.must_empty = bool(reply[2])
+        self.is_told = True
+        self.stepped_at = time.monotonic()
+
+    def _confirm(self, charges: list[Any], answers: list[Any]) -> list[ResponseError]:
+        """Forget the failures of which Redis has taken note; returns all that it has refused."""
+        for (item_id, _), answer in zip(charges, answers, strict=False):
+            if not isinstance(answer, ResponseError):
+                del self.failed[item_id]
+        return [answer for answer in answers if isinstance(answer, ResponseError)]
+
+    async def skip_unreadable(self, size: int, attempts: int) -> None:
+        """Charge a failure to the item that the last STEP was to bring, if it has `size` bytes.
+
+        So others have a turn, where the link is too slow for it. Its charge may be repeated: a STEP
+        that took nothing leaves no item there.
+        """
+        found = await self._ask(self._consumer.weigh())
+        if found >= size:
+            why = f"its {found / 1e6:.1f} MB cannot be read in time"
+            self.fail(self._consumer.skip(), why, attempts)
+
+    # what goes out of it
+
+    def fail(
+        self, item_id: int, why: str, attempts: int, error: BaseException | None = None
+    ) -> None:
+        """Note that an item has failed; it is dead if that makes `attempts`, else due again.
+
+        The time until then is random, to spread retries, of up to 1, 2, 4, … BACKOFF_MOST seconds.
+        """
+        failures = self._histories.pop(item_id, FRESH).failures + 1
+        most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
+        delay = random.uniform(0, most)  # noqa: S311 no secret
+        then = "given up" if failures >= attempts else f"again in {delay:.1f} s"
+        # Named as the retries show it. Not what the item holds, which may be a secret.
+        logger.warning(
+            *("item %s failed, %s (%d of %d): %s", self._name(item_id), then, failures, attempts),
+            why,
+            exc_info=error,
+        )
+        self.failed[item_id] = Charge(delay, attempts, why)
+
+    def _name(self, item_id: int) -> str:
+        return f"{self._consumer.name}#{item_id}"
+
+    def give_taken(self) -> None:
+        """Have the next `give` give back all that was not started."""
+        self.giving += [item_id for item_id, _ in self.taken]
+        self.taken.clear()
+
+    async def give(self) -> None:
+        """Give back what is `giving`, if anything."""
+        if self.giving:
+            await self._ask(self._consumer.give(self.giving))
+            for item_id in self.giving:
+                self._histories.pop(item_id, None)
+            self.giving.clear()
+
+    # looking after others, and after ourselves
+
+    def until_tend(self) -> float:
+        """Seconds until the next TEND; 0 or less when it is due."""
+        return self._tended_at + TEND - time.monotonic()
+
+    def rest(self) -> float:
+        """How many seconds to wait for something else, before the next TEND."""
+        return max(TEND_LEAST, self.until_tend())
+
+    async def tend(self, running: Iterable[int]) -> bool:
+        """Take over from dead workers; whether there were any, so that their items wait now.
+
+        Own items that we do not know are `taken` again: a roll-back of Redis has brought them back.
+        """
+        known = [*running, *self.done, *self.failed, *self.giving]
+        known += [item_id for item_id, _ in self.taken]
+        if dead := await self._tend(known, []):
+            await self._tend([*known, *(item_id for item_id, _ in self.taken)], dead)
+            logger.info("took over from %d dead workers", len(dead))
+        self._tended_at = time.monotonic()
+        return bool(dead)
+
+    async def _tend(self, known: list[int], dead: list[bytes]) -> list[bytes]:
+        reply = await self._ask(self._consumer.tend(known, dead))
+        found, forgotten, given_up = self._consumer.tended(reply)
+        if given_up:
+            logger.error("%d items given up: each killed its worker four times", given_up)
+        for item_id, item, history in forgotten:
+            self._histories[item_id] = history
+            self.taken.append((item_id, item))
+        return found
+
+    async def _ask(self, request: Request) -> Any:
+        (reply,) = await self._connection.ask(request)
+        if isinstance(reply, ResponseError):
+            raise _refusal(reply)
+        return reply
+
+
+def _refusal(error: ResponseError) -> Exception:
+    return GoneError() if str(error).startswith("GONE") else error

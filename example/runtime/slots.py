@@ -1,0 +1,269 @@
+"""Slots: run so many items at once, and report how each of them ended. Knows no Redis."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[Any], Any]
+
+GRACE = 1.0  # seconds that a task has to end once it has run too long
+LAST_GRACE = 0.05  # seconds that all tasks have to end when the worker ends
+SPELL = 0.02  # seconds of starting tasks in one go, before the event loop does anything else
+THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an item failed, in one line that Redis takes."""
+
+    why: str
+    error: BaseException | None = None
+    """What the task raised, if that was it."""
+    is_final: bool = False
+    """Whether another attempt would end just the same."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """A slot that is taken: by a task, or by a thread if `task` is None."""
+
+    task: asyncio.Task[None] | None
+    deadline: float
+    """By time.monotonic()."""
+    size: int
+    """Bytes of its item."""
+    is_overdue: bool = False
+    """Whether its end was reported already; the slot is free only when the task has ended."""
+
+
+class Slots:
+    """Runs the items of `taken`, the leftmost first, and calls `done` or `failed` with their ids.
+
+    `work` takes an item: a coroutine function in the event loop, any other in a thread. An item
+    fails that runs longer than `timeout` seconds; its task is cancelled, its thread cannot be.
+    Raises TypeError if `work` is no function of one argument with the type hint str or bytes.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        concurrency: int,
+        timeout: float,
+        taken: deque[tuple[int, bytes]],
+        done: Callable[[int], None],
+        failed: Callable[[int, Failure], None],
+    ) -> None:
+        self.running: dict[int, Slot] = {}
+        self.changed = asyncio.Event()
+        """Set when an item has ended, or a slot has fallen free."""
+        self.started_at = 0.0  # by time.monotonic(): when an item was started last
+        self._work = work
+        self._is_text = _takes_text(work)
+        self._is_threaded = not inspect.iscoroutinefunction(work)
+        self._concurrency = self._bearable(concurrency)
+        self._timeout = timeout
+        self._taken = taken
+        self._done = done
+        self._failed = failed
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._will_start = False  # the event loop is about to call `start`
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def _bearable(self, concurrency: int) -> int:
+        if not self._is_threaded or concurrency <= THREADS:
+            return concurrency
+        logger.warning(
+            "CONCURRENCY is %d here, the most for plain functions:"
+            " use more worker processes, or async functions",
+            THREADS,
+        )
+        return THREADS
+
+    @property
+    def count(self) -> int:
+        """How many items may run at once."""
+        return self._concurrency
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether no slot is free."""
+        return len(self.running) >= self._concurrency
+
+    @property
+    def are_worn_out(self) -> bool:
+        """Whether half of the slots are lost to tasks that cannot be stopped."""
+        long_ago = time.monotonic() - GRACE
+        lost = sum(slot.is_overdue and slot.deadline < long_ago for slot in self.running.values())
+        return lost >= (self._concurrency + 1) // 2
+
+    def size(self) -> int:
+        """Bytes of all items that run."""
+        return sum(slot.size for slot in self.running.values())
+
+    def start(self) -> None:
+        """Start what is taken while slots are free, for SPELL seconds at most.
+
+        What is left is started when a slot falls free, or by the next call. Raises RuntimeError if
+        the machine has not even one thread.
+        """
+        self._will_start = False
+        taken, running = self._taken, self.running
+        if not (taken and self._is_open and len(running) < self._concurrency):
+            return
+        monotonic, spawn, perform, loop = time.monotonic, _spawn, self._perform, self._loop
+        now = self.started_at = monotonic()
+        end, deadline = now + SPELL, now + self._timeout
+        while taken and len(running) < self._concurrency and monotonic() < end:
+            item_id, item = taken.popleft()
+            try:
+                argument = item.decode() if self._is_text else item
+            except UnicodeDecodeError:
+                why = "the task takes str, and this is not UTF-8"
+                self._failed(item_id, Failure(why, is_final=True))
+                continue
+            if self._is_threaded:
+                if not self._start_thread(item_id, argument):
+                    taken.appendleft((item_id, item))
+                    break
+                running[item_id] = Slot(None, deadline, len(item))
+                continue
+            task = spawn(loop, perform(item_id, argument))
+            if not task.done():
+                running[item_id] = Slot(task, deadline, len(item))
+        if running and self._sweeper is None:
+            self._sweep()
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._is_open = False
+
+    async def cancel(self) -> None:
+        """Cancel all that runs, and tell no more of it; returns when most of that has ended."""
+        for item_id, slot in self.running.items():
+            slot.is_overdue = True
+            self._cancel(item_id, slot)
+        if self.running:
+            await asyncio.sleep(LAST_GRACE)
+
+    def _start_thread(self, item_id: int, argument: str | bytes) -> bool:
+        """Whether a thread could be had; if not, no more are asked for from now on.
+
+        Raises RuntimeError if there is not even one.
+        """
+        try:
+            work = threading.Thread(
+                target=self._perform_here, args=(item_id, argument), daemon=True
+            )
+            work.start()
+        except RuntimeError:
+            if not self.running:
+                raise
+            self._concurrency = len(self.running)
+            logger.warning("no more threads to be had: CONCURRENCY is %d now", self._concurrency)
+            return False
+        return True
+
+    async def _perform(self, item_id: int, argument: str | bytes) -> None:
+        error = None
+        try:
+            await self._work(argument)
+        except BaseException as raised:  # an exit would end the event loop, and all that runs
+            error = raised
+        self._end(item_id, error)
+
+    def _perform_here(self, item_id: int, argument: str | bytes) -> None:
+        """The same in the thread that calls."""
+        error: BaseException | None = None
+        try:
+            result = self._work(argument)
+            if inspect.isawaitable(result) or inspect.isgenerator(result):
+                raise TypeError("it returned what nobody awaits: make it async def")
+        except BaseException as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
+            self._loop.call_soon_threadsafe(self._end, item_id, error)
+
+    def _end(self, item_id: int, error: BaseException | None) -> None:
+        slot = self.running.pop(item_id, None)
+        if not slot or not slot.is_overdue:
+            if error is None:
+                self._done(item_id)
+            else:
+                self._failed(item_id, Failure(_described(error), error))
+        self.changed.set()
+        if self._taken and not self._will_start:
+            # Once for all that end in this turn of the event loop.
+            self._will_start = True
+            self._loop.call_soon(self.start)
+
+    def _sweep(self) -> None:
+        """Fail what has run too long; come back when the next item may have."""
+        now = time.monotonic()
+        self._sweeper = None
+        for item_id, slot in self.running.items():
+            if slot.is_overdue:
+                continue
+            if slot.deadline > now:
+                self._sweeper = self._loop.call_later(slot.deadline - now, self._sweep)
+                break
+            slot.is_overdue = True
+            self._failed(item_id, Failure(f"ran longer than JOB_TIMEOUT, {self._timeout:g} s"))
+            self._cancel(item_id, slot)
+            self.changed.set()
+
+    def _cancel(self, item_id: int, slot: Slot) -> None:
+        if slot.task:
+            # The task may not have begun yet: then `_perform` does not see its end.
+            slot.task.add_done_callback(lambda _: self.running.pop(item_id, None))
+            slot.task.cancel()
+
+
+def _described(error: BaseException) -> str:
+    """The exception in one line that Redis takes, whatever its text is made of."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(it cannot say why)"
+    line = f"{type(error).__name__}: {text}"[:1000]
+    return line.encode(errors="backslashreplace").decode()
+
+
+def _takes_text(work: Work) -> bool:
+    """Whether the type hint of the task's only argument says str rather than bytes.
+
+    Raises TypeError if it says neither.
+    """
+    hints = [each.annotation for each in inspect.signature(work).parameters.values()]
+    # By name, where the module postpones its annotations; other hints may not resolve here.
+    hint = {"str": str, "bytes": bytes}.get(hints[0], hints[0]) if len(hints) == 1 else None
+    if hint not in (str, bytes):
+        name = getattr(work, "__name__", repr(work))
+        raise TypeError(f"{name}() must take one argument, with the type hint str or bytes")
+    return hint is str
+
+
+if sys.version_info >= (3, 12):
+
+    def _spawn(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        # When this returns, the task has run up to its first wait: most have ended by then.
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _spawn(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
+    ) -> asyncio.Task[None]:
+        return loop.create_task(coroutine)
