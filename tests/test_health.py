@@ -208,9 +208,11 @@ def test_one_program_without_supervisord_is_judged_by_its_sign_of_life(
 ) -> None:
     """As in a container whose command is example-worker."""
     alive = folder / "alive"
+    alive.touch()
+    os.utime(alive, (0, 0))
     environ = {"HEALTH_FILE": str(alive), "REDIS_URL": redis.url}
     popen([SCRIPTS / "example-worker"], environ)
-    eventually(alive.exists)
+    eventually(lambda: alive.stat().st_mtime)
 
     def told() -> str:
         done = subprocess.run(
