@@ -1,4 +1,4 @@
-"""supervisorctl's verbs `ready`, `roll` and `scale`. Imports little: each supervisorctl call does.
+"""supervisorctl's verbs `ready`, `history`, `roll`, `scale`. Imports little: each call does.
 
 [ctlplugin:NAME] and [rpcinterface:NAME] share their name, so that one finds the other.
 """
@@ -11,15 +11,16 @@ from xmlrpc.client import Fault
 from supervisor.supervisorctl import ControllerPluginBase, LSBInitExitStatuses
 from supervisor.xmlrpc import Faults
 
+from .show import Row, Screen, story, table
 from .values import MOST_PROCESSES
 
 READY_WITHIN = 60.0
 POLL_SECONDS = 0.1
+FOLLOW_SECONDS = 1.0
 NOT_OFFERED = (
     "this supervisord does not offer it: the verbs need a [unix_http_server], and in supervisord's"
     " own file [rpcinterface:supervision] with this part on"
 )
-Row = dict[str, Any]
 
 
 def make(controller: Any, **_: str) -> "Verbs":
@@ -40,7 +41,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         # supervisorctl asks each plugin for help, and its own would deny that there is any.
         default = controller.options.plugins[0]
         default.help_ready, default.help_roll = self.help_ready, self.help_roll
-        default.help_scale = self.help_scale
+        default.help_scale, default.help_history = self.help_scale, self.help_history
 
     def do_help(self, topic: str) -> None:
         if not topic:
@@ -53,6 +54,16 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self.ctl.output("ready\t\t\tTell how each process does; exit status 0 if all are ready")
         self.ctl.output("ready <name> <name>\tThe same for some programs or processes")
         self.ctl.output("ready --wait <seconds>\tFirst wait until all are, that long at the most")
+        self.ctl.output("ready --follow\t\tShow it anew every second, until Ctrl-C")
+
+    def do_history(self, words: str) -> None:
+        self._run(self._history, words)
+
+    def help_history(self) -> None:
+        self.ctl.output(
+            "history\t\t\tTell of each end that nobody has asked for, the last one last"
+        )
+        self.ctl.output("history <name> <name>\tThe same for some programs or processes")
 
     def do_roll(self, words: str) -> None:
         self._run(self._roll, words)
@@ -95,6 +106,8 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
     # ready
 
     def _ready(self, words: list[str]) -> bool:
+        if "--follow" in words:
+            return self._follow_ready([word for word in words if word != "--follow"])
         seconds = _take_wait(words, 0.0)
         end = time.monotonic() + seconds
         rows = self._rows(words)
@@ -107,11 +120,35 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
 
     def _rows(self, names: list[str]) -> list[Row]:
         rows: list[Row] = self._supervision.ready()
-        wanted = [name.removesuffix(":*") for name in names]
-        known = set().union(*map(_names, rows))
-        if unknown := [name for name in wanted if name not in known]:
-            raise UsageError(f"no such program or process: {', '.join(unknown)}")
-        return [row for row in rows if not wanted or _names(row) & set(wanted)]
+        wanted = {name.removesuffix(":*") for name in names}
+        _check(wanted, rows)
+        return [row for row in rows if not wanted or _names(row) & wanted]
+
+    def _follow_ready(self, names: list[str]) -> bool:
+        rows = self._rows(names)
+        screen = Screen(self.ctl.stdout)
+        try:
+            while True:
+                try:
+                    rows = self._rows(names)
+                    screen.show(table(rows, time.time()))
+                except OSError as error:
+                    screen.show([f"supervisord does not answer: {error}"])
+                time.sleep(FOLLOW_SECONDS)
+        except KeyboardInterrupt:
+            return all(row["ready"] for row in rows)
+
+    # history
+
+    def _history(self, words: list[str]) -> bool:
+        wanted = {name.removesuffix(":*") for name in words}
+        records = self._supervision.history()
+        _check(wanted, [*records, *self._supervision.ready()])
+        for record in records:
+            if not wanted or _names(record) & {*wanted, "supervisord"}:
+                for line in story(record):
+                    self.ctl.output(line)
+        return True
 
     # roll
 
@@ -167,6 +204,12 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         return True
 
 
+def _check(wanted: set[str], rows: list[Row]) -> None:
+    known: set[str] = set().union(*map(_names, rows))
+    if unknown := sorted(wanted - known):
+        raise UsageError(f"no such program or process: {', '.join(unknown)}")
+
+
 def _names(row: Row) -> set[str]:
     return {row["name"], row["program"], row["group"]}
 
@@ -184,40 +227,3 @@ def _take_wait(words: list[str], default: float) -> float:
         raise UsageError("--wait takes a number of seconds, such as: --wait 30") from None
     del words[at : at + 2]
     return seconds
-
-
-HEADINGS = (
-    "PROCESS", "STATE", "READY", "WATCHDOG", "RESTARTS", "LAST EXIT", "MEMORY", "CPU", "STATUS"
-)  # fmt: skip
-
-
-def table(rows: list[Row], now: float) -> list[str]:
-    """The rows as lines of aligned columns; `-` where nothing is known."""
-    cells = [HEADINGS, *(_cells(row, now) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
-    ]
-
-
-def _cells(row: Row, now: float) -> tuple[str, ...]:
-    if "ready_seconds" in row:
-        ready = f"{row['ready_seconds']:.0f} s"
-    else:
-        ready = "yes" if row["ready"] else "no"
-    last = "-"
-    if "last_exit" in row:
-        reasons = [row["last_exit"], row["last_exit_why"], f"{now - row['last_exit_at']:.0f} s ago"]
-        last = ", ".join(filter(None, reasons))
-    return (
-        row["name"],
-        row["state"],
-        ready,
-        f"{row['silent_seconds']:.0f} s" if "silent_seconds" in row else "-",
-        str(row["restarts"]),
-        last,
-        f"{row['memory'] / 2**20:.0f} MiB" if "memory" in row else "-",
-        f"{row['cpu']:.1f} s" if "cpu" in row else "-",
-        row.get("status") or "-",
-    )

@@ -109,12 +109,12 @@ class Foreign:
             timeout=timeout,
         )
 
-    def ctl_popen(self, *words: str) -> subprocess.Popen[str]:
+    def ctl_popen(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         """supervisorctl that goes on meanwhile."""
         return subprocess.Popen(
             [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
             env=self.environ,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             text=True,
         )
 

@@ -26,7 +26,14 @@ command = /bin/sh -c 'exit 1'
 startsecs = 0
 autorestart = false
 """
-ALL_ON = "config_error = 2\ndescendants = on\ncrash_loop = 10/120/5\nwatchdog = 30\nstop = 9\n"
+ALL_ON = """config_error = 2
+descendants = on
+crash_loop = 10/120/5
+watchdog = 30
+stop = 9
+after = ends: steady
+history = history.jsonl
+"""
 MODULES = sorted({install.__module__.rpartition(".")[2] for install, _, _ in PARTS.values()})
 
 

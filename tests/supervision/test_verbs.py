@@ -1,6 +1,11 @@
 """supervisorctl ready."""
 
-from collections.abc import Callable
+import os
+import pty
+import re
+import signal
+import termios
+from collections.abc import Callable, Iterator
 
 from .foreign import Foreign
 
@@ -57,6 +62,47 @@ def test_ready_has_clear_errors(foreign: Make) -> None:
         done = here.ctl("ready", *words)
         assert done.returncode == 2
         assert message in done.stdout
+
+
+def test_ready_follows(foreign: Make) -> None:
+    """It shows the table anew until Ctrl-C, also while supervisord is away and back."""
+    here = foreign(SLEEPERS).start()
+    assert here.ctl("ready", "--wait", "10").returncode == 0
+    with here.ctl_popen("ready", "sleeper", "--follow") as follow:
+        assert follow.stdout
+        line = iter(follow.stdout)
+        until(line, "PROCESS")
+        until(line, "PROCESS")
+        here.term()
+        until(line, "supervisord does not answer")
+        here.start()
+        until(line, "PROCESS")
+        here.ctl("ready", "--wait", "10")
+        until(line, "yes")
+        follow.send_signal(signal.SIGINT)
+        assert follow.wait(10) == 0
+
+
+def test_ready_follows_on_a_terminal(foreign: Make) -> None:
+    """Each table takes the place of the one before, cut to the terminal's width."""
+    here = foreign(SLEEPERS).start()
+    leader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 40))
+    follow = here.ctl_popen("ready", "--follow", stdout=terminal)
+    os.close(terminal)
+    seen = b""
+    while seen.count(b"\x1b[HPROCESS") < 2:
+        seen += os.read(leader, 4096)
+    follow.send_signal(signal.SIGINT)
+    follow.wait(10)
+    os.close(leader)
+    lines = re.sub(rb"\x1b\[[HJK]", b"", seen).split(b"\r\n")
+    assert max(map(len, lines)) == 40
+
+
+def until(lines: Iterator[str], start: str) -> None:
+    """Read on until a line has `start` in it."""
+    assert any(start in line for line in lines)
 
 
 def test_verbs_tell_when_supervisord_is_away(foreign: Make) -> None:
