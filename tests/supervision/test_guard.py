@@ -57,7 +57,9 @@ def test_no_part_can_be_installed(foreign: Make) -> None:
 def faulty(foreign: Make, part: str, installs: bool) -> Foreign:
     """A supervisord with all parts on, of which one raises, or all."""
     critical = "critical = dies\n" if part in ("exit_status", "all") else ""
-    here = foreign(PROGRAMS, f"{critical}{ALL_ON}", PYTHONPATH=str(ROOT))
+    # NOTIFY_SOCKET: without one nothing is done for it.
+    environ = {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": "@nobody"}
+    here = foreign(PROGRAMS, f"{critical}{ALL_ON}", **environ)
     ours = "[rpcinterface:supervision]"
     fault = f"""
 [rpcinterface:fault]
