@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .link import connect, locate
-from .queue import PLACE, keys, prefixes
+from .names import PLACE
+from .queue import keys, prefixes
 
 
 class Hand(NamedTuple):

@@ -38,9 +38,9 @@ class Charge:
 class Hand:
     """What a worker has in hand, by id, and the requests to Redis about it.
 
-    A request that Redis refuses raises ResponseError, or GoneError if the hand was given to others:
-    the connection is of use still, unless the server is another one by now. One that Redis does not
-    answer raises another of link.ERRORS: then `part` must follow. After both the hand is as it was.
+    If Redis refuses a request, that raises ResponseError, or GoneError if the hand was given to
+    others; then `renew` must follow. If Redis does not answer, that raises another of link.ERRORS;
+    then `part` must follow. In each case the hand is as it was before.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -63,9 +63,10 @@ class Hand:
     # the consumer: one connection's name
 
     async def join(self, is_stopping: bool) -> bool:
-        """Register in the place of the last consumer. Returns whether the hand was still ours.
+        """Register in the place of the former consumer. Returns whether the hand was still ours.
 
-        Raises LackingError if the server or the user's rights lack anything that we need.
+        Raises LackingError, before it asks for anything, if the server or the user's rights lack
+        what a worker needs. `is_stopping` if no item may be charged for this worker's end.
         """
         await ensure(self._connection, self._key, "worker")
         is_kept = bool(await self._ask(self._consumer.join()))
@@ -97,7 +98,7 @@ class Hand:
         await self._connection.close()
 
     def _forget(self) -> None:
-        """Others have the hand. What runs here still ends under an id that means nothing."""
+        """Others have what was in hand. Redis ignores the ids of what still runs here."""
         self.must_empty = False
         self.taken.clear()
         self.giving.clear()
@@ -106,9 +107,10 @@ class Hand:
     # what comes into the hand
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for an item; whether one has come, and is `taken` now.
+        """Wait for an item. Returns whether one has come; then it is `taken`.
 
-        It is to be started at once; the next STEP tells Redis that. A large one goes back instead.
+        It may be started at once: the next STEP tells Redis. That gives a large item back instead,
+        since only a STEP can weigh it with what is in hand.
         """
         self.is_told = False
         item = await self._ask(self._consumer.wait(seconds))
@@ -118,10 +120,11 @@ class Hand:
         return True
 
     async def step(self, want: int, size: int, meanwhile: Callable[[], None]) -> int:
-        """Tell what has ended, and take up to `want` items of `size` bytes, or one larger item.
+        """Confirm what has ended, and take up to `want` items of `size` bytes, or one larger item.
 
-        Returns how many were taken. Calls `meanwhile` while Redis is at it. If a failure was
-        refused, that is raised in the end; all else has happened then.
+        Returns how many were taken. Calls `meanwhile` while Redis works. If Redis refuses to note
+        the failure of an item, or the end of one that has a key, that is raised at the end: all
+        else has happened then.
         """
         done = self.done.copy()
         self.done.clear()
@@ -141,16 +144,15 @@ class Hand:
         except BaseException:
             self.done[:0] = done
             raise
-        self._take(reply)
+        taken = self._take(reply)
         refusals = self._confirm(charges, answers)
         if keyed and isinstance(answers[-1], ResponseError):
             self.done += keyed
             done = unkeyed
-        for item_id in self._histories.keys() & done:
-            del self._histories[item_id]
+        self._forget_histories(done)
         if refusals:
             raise _refusal(refusals[0])
-        return len(reply[0])
+        return taken
 
     def _keyed(self, done: list[int]) -> list[int]:
         """Those of `done` that were pushed with a key, which Redis must free."""
@@ -160,20 +162,27 @@ class Hand:
         return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
 
     def _charges(self) -> list[tuple[int, tuple[float, int, str]]]:
-        # Redis does not know yet what was started last: it would take no note of that failure.
+        # Of the item that a WAIT has brought, Redis hears by this STEP: a FAIL would not find it.
         return [
             (item_id, (charge.delay, charge.attempts, charge.why))
             for item_id, charge in self.failed.items()
             if item_id != self._consumer.started[0]
         ]
 
-    def _take(self, reply: tuple[list[bytes], list[int], int]) -> None:
-        first, items, histories = self._consumer.took(reply)
-        self._histories.update(histories)
-        self.taken.extend(enumerate(items, first))
-        self.must_empty = bool(reply[2])
+    def _take(self, reply: Any) -> int:
+        """Take what a STEP has brought; returns how many items that is."""
+        new = self._consumer.took(reply)
+        self._histories.update(new.histories)
+        self.taken.extend(enumerate(new.items, new.first))
+        self.must_empty = new.must_empty
         self.is_told = True
         self.stepped_at = time.monotonic()
+        return len(new.items)
+
+    def _forget_histories(self, ids: Iterable[int]) -> None:
+        if self._histories:  # as a rule there are none
+            for item_id in self._histories.keys() & ids:
+                del self._histories[item_id]
 
     def _confirm(self, charges: list[Any], answers: list[Any]) -> list[ResponseError]:
         """Forget the failures of which Redis has taken note; returns all that it has refused."""
@@ -183,10 +192,9 @@ class Hand:
         return [answer for answer in answers if isinstance(answer, ResponseError)]
 
     async def skip_unreadable(self, size: int, attempts: int) -> None:
-        """Charge a failure to the item that the last STEP was to bring, if it has `size` bytes.
+        """Charge a failure to the first item of a STEP whose reply is lost, if it has `size` bytes.
 
-        So others have a turn, where the link is too slow for it. Its charge may be repeated: a STEP
-        that took nothing leaves no item there.
+        The link is too slow for it: so other items have a turn.
         """
         found = await self._ask(self._consumer.weigh())
         if found >= size:
@@ -198,15 +206,16 @@ class Hand:
     def fail(
         self, item_id: int, why: str, attempts: int, error: BaseException | None = None
     ) -> None:
-        """Note that an item has failed; it is dead if that makes `attempts`, else due again.
+        """Note that an item has failed; the next `step` tells Redis.
 
-        The time until then is random, to spread retries, of up to 1, 2, 4, … BACKOFF_MOST seconds.
+        If that makes `attempts` failures, the item is dead. Else it is tried again after a time of
+        up to 1, 2, 4, … BACKOFF_MOST seconds; that is random, to spread retries.
         """
         failures = self._histories.pop(item_id, FRESH).failures + 1
         most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
         delay = random.uniform(0, most)  # noqa: S311 no secret
         then = "given up" if failures >= attempts else f"again in {delay:.1f} s"
-        # Named as the retries show it. Not what the item holds, which may be a secret.
+        # By the name that the key `retry` shows. What the item holds may be a secret.
         logger.warning(
             *("item %s failed, %s (%d of %d): %s", self._name(item_id), then, failures, attempts),
             why,
@@ -226,24 +235,24 @@ class Hand:
         """Give back what is `giving`, if anything."""
         if self.giving:
             await self._ask(self._consumer.give(self.giving))
-            for item_id in self.giving:
-                self._histories.pop(item_id, None)
+            self._forget_histories(self.giving)
             self.giving.clear()
 
     # looking after others, and after ourselves
 
     def until_tend(self) -> float:
-        """Seconds until the next TEND; 0 or less when it is due."""
+        """Seconds until the next `tend`; 0 or less when it is due."""
         return self._tended_at + TEND - time.monotonic()
 
     def rest(self) -> float:
-        """How many seconds to wait for something else, before the next TEND."""
+        """Seconds that there are for anything else before the next `tend`."""
         return max(TEND_LEAST, self.until_tend())
 
     async def tend(self, running: Iterable[int]) -> bool:
-        """Take over from dead workers; whether there were any, so that their items wait now.
+        """Take over from dead workers. Returns whether there were any: their items wait then.
 
-        Own items that we do not know are `taken` again: a roll-back of Redis has brought them back.
+        `running` are the ids that slots run. An item that is in hand by Redis's word, but that we
+        do not know, is `taken` again: a roll-back of Redis has brought it back.
         """
         known = [*running, *self.done, *self.failed, *self.giving]
         known += [item_id for item_id, _ in self.taken]
@@ -255,13 +264,13 @@ class Hand:
 
     async def _tend(self, known: list[int], dead: list[bytes]) -> list[bytes]:
         reply = await self._ask(self._consumer.tend(known, dead))
-        found, forgotten, given_up = self._consumer.tended(reply)
-        if given_up:
-            logger.error("%d items given up: each killed its worker four times", given_up)
-        for item_id, item, history in forgotten:
+        found = self._consumer.tended(reply)
+        if found.given_up:
+            logger.error("%d items given up: each killed its worker four times", found.given_up)
+        for item_id, item, history in found.forgotten:
             self._histories[item_id] = history
             self.taken.append((item_id, item))
-        return found
+        return found.dead
 
     async def _ask(self, request: Request) -> Any:
         (reply,) = await self._connection.ask(request)

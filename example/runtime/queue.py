@@ -4,14 +4,12 @@ The promises are in docs/guarantees.md; tests/queue/model.py explores the protoc
 """
 
 import hashlib
-import os
-import secrets
-import socket
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from . import names
 
 Request = tuple[str | bytes | int, ...]
 
@@ -22,15 +20,15 @@ SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
 
 LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given to others
 TEND = 1.0  # seconds between two looks at the other consumers
-GAP = 2.5  # a longer silence of Redis than this is Redis's own, and no consumer's fault
-REST = 1.0  # seconds a death that an item which may have killed its workers rests
-MOST_DEAD = 10_000  # items on the dead list
+GAP = 2.5  # seconds; when nobody could reach Redis for longer, no consumer is to blame for silence
+REST = 1.0  # seconds that a suspect waits for each of its deaths
+MOST_DEAD = 10_000  # items that the dead list keeps
 BACKOFF_MOST = 600.0  # seconds until a retry, at most
 _RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
 
 
 class GoneError(Exception):
-    """This consumer is not registered: what it had in hand was given to others."""
+    """This consumer is not registered any more: what it had in hand was given to others."""
 
 
 def keys(key: str) -> list[str]:
@@ -53,16 +51,16 @@ def keys(key: str) -> list[str]:
 
 
 def prefixes(key: str) -> tuple[str, str]:
-    """What the keys begin with that each consumer has of its own; the rest is its name."""
+    """What the keys `next` and `hand` of each consumer begin with; its name follows."""
     mine = keys(key)[1].removesuffix("workers")
     return f"{mine}next:", f"{mine}hand:"
 
 
 def script(key: str, name: str) -> Request:
-    """What every request to queue.lua begins with: `name` asks it. Its kind and more follow.
+    """What every request of the consumer or schedule entry `name` begins with; its kind follows.
 
-    The last key never exists. While Redis Cluster moves the slot to another node, key by key, it
-    refuses what names a key that is not there; and no script may run on half a queue.
+    The last key never exists. While Redis Cluster moves a slot to another node, key by key, it
+    refuses a script that names a missing key. So no script runs on half a queue.
     """
     mine = keys(key)
     absent = mine[1].removesuffix("workers") + "absent"
@@ -70,61 +68,92 @@ def script(key: str, name: str) -> Request:
 
 
 def ranges(ids: Iterable[int]) -> list[int]:
-    """`ids` as lo, hi, lo, hi, …"""
+    """`ids` as lo, hi, lo, hi, …, each range of _RANGE ids at most."""
     pairs: list[int] = []
-    for each in sorted(ids):
-        if pairs and pairs[-1] == each - 1 and each - pairs[-2] < _RANGE:
-            pairs[-1] = each
+    for item_id in sorted(ids):
+        if pairs and pairs[-1] == item_id - 1 and item_id - pairs[-2] < _RANGE:
+            pairs[-1] = item_id
         else:
-            pairs += (each, each)
+            pairs += (item_id, item_id)
     return pairs
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What has befallen an item so far."""
+    """What has happened to an item so far."""
 
     deaths: int
+    """How many workers have died with it in hand."""
     failures: int
     mark: bytes = b""
-    """Of the key with which it was pushed: to be freed when it is done."""
+    """b":" and a digest of the key with which it was pushed, if any: to be freed in the end."""
 
 
 FRESH = History(0, 0)
 
 
 def parsed(value: bytes) -> tuple[bytes, History]:
-    """An item and its history, of how they are kept in a hand."""
+    """An item and its history, from what a hand holds of it: see queue.lua."""
     deaths, failures, item = value.split(b" ", 2)
     failures, colon, mark = failures.partition(b":")
     return item, History(int(deaths), int(failures), colon + mark)
+
+
+class Taken(NamedTuple):
+    """What a STEP has brought."""
+
+    first: int
+    """The id of the first item; the others follow."""
+    items: list[bytes]
+    histories: dict[int, History]
+    """By id, of the items that are not fresh."""
+    must_empty: bool
+    """Whether all in hand must end before the next STEP may bring more: one runs alone."""
+
+
+class Tended(NamedTuple):
+    """What a TEND has found."""
+
+    dead: list[bytes]
+    """Names of consumers that are dead for sure, for the next TEND to reap."""
+    forgotten: list[tuple[int, bytes, History]]
+    """Ids and items that are in our hand, but that we did not know: to be done again."""
+    given_up: int
+    """How many items were put on the dead list because their workers died."""
+    lost: int
+    """How many items the dead list has lost for these."""
 
 
 NOTHING = (0, b"")
 
 
 class Consumer:
-    """A worker on one connection: its name, and the ids that it gives to what it takes.
+    """A worker on one connection: its name, and the ids that it gives to the items that it takes.
 
-    Once a request was not answered, the worker goes on as a new consumer, on a new connection. Only
-    JOIN is sent again by the same one.
+    Each method returns the request of that name (see queue.lua), or says what a reply holds. Once a
+    request was not answered, the worker goes on as a new consumer on a new connection, the `former`
+    one of which this was. Only JOIN is sent again by the same consumer.
     """
 
     def __init__(self, key: str, former: "Consumer | None" = None) -> None:
-        self.name = f"{PLACE}/{_birth(os.getpid())}/{secrets.token_hex(4)}"
+        self.name = names.new()
         self.first: int = former.first if former else 1
-        self.lost = 0
+        """The id of the next item."""
         self.started: tuple[int, bytes] = former.started if former else NOTHING
+        """The id and the item that a WAIT has brought, until a STEP or JOIN has told Redis."""
         self._former = former.name if former else ""
         self._script = script(key, self.name)
         self._hand = prefixes(key)[1] + self.name
         self._wait = ("BLMOVE", key, prefixes(key)[0] + self.name, "RIGHT", "LEFT")
-        self.heard: tuple[int, int] = former.heard if former else (0, 0)  # Redis's times
+        self._heard: tuple[int, int] = (
+            former._heard if former else (0, 0)
+        )  # Redis's times: see TEND
 
     def _request(self, *arguments: str | bytes | int) -> Request:
         return (*self._script, *arguments)
 
     def join(self) -> Request:
+        """Register; the reply is 1 if the hand of the former consumer is ours now, else 0."""
         return self._request("join", self._former, *self.started)
 
     def joined(self) -> None:
@@ -132,136 +161,92 @@ class Consumer:
         self.started = NOTHING
 
     def wait(self, seconds: float) -> Request:
-        """Wait for an item. If one comes, a STEP must follow before the next WAIT.
+        """Wait for an item; the reply is that, or None.
 
-        That gives the item back to the queue, unless `start` was called for it.
+        If one comes, a STEP must follow before the next WAIT. The STEP gives the item back to the
+        queue, unless `start` was called for it.
         """
         return (*self._wait, f"{seconds:.3f}")
 
     def start(self, item: bytes) -> int:
-        """The id of the item that came; from now on it is in hand."""
+        """The id of the item that has come; from now on it is in hand."""
         self.started = (self.first, item)
         self.first += 1
         return self.started[0]
 
     def step(self, want: int, size: int, done: Iterable[int]) -> Request:
+        """Confirm `done`, and take up to `want` items of `size` bytes, or one larger item."""
         return self._request("step", self.first, want, size, self.started[0], *ranges(done))
 
-    def took(
-        self, reply: tuple[list[bytes], list[Any], int]
-    ) -> tuple[int, list[bytes], dict[int, History]]:
-        """Of a STEP's reply: the first new id, its item and those of the ids that follow, and
-        the history of those that have one."""
-        items, notes, _ = reply
+    def took(self, reply: tuple[list[bytes], list[Any], int]) -> Taken:
+        """What the reply to STEP holds. To be called once."""
+        items, notes, must_empty = reply
         self.started = NOTHING
         first = self.first
         self.first += len(items)
         histories = {
             first + notes[i] - 1: History(*notes[i + 1 : i + 4]) for i in range(0, len(notes), 4)
         }
-        return first, items, histories
+        return Taken(first, items, histories, bool(must_empty))
 
     def weigh(self) -> Request:
         """Ask how many bytes the next item has, if a STEP took one whose reply was lost; else 0."""
         return ("HSTRLEN", self._hand, self.first)
 
     def skip(self) -> int:
-        """The id of that item, which is never to be read here; a FAIL must follow."""
+        """The id of that item, which cannot be read here. A FAIL of it must follow."""
         self.first += 1
         return self.first - 1
 
     def fail(
         self,
-        each: int,
+        item_id: int,
         delay: float,
         attempts: int,
         why: str,
         most_dead: int = MOST_DEAD,
         exact: bool = False,
     ) -> Request:
-        """Charge a failure. `exact` if the item itself has asked for the delay, in seconds."""
+        """Charge a failure to an item, to be tried again in `delay` seconds.
+
+        If that makes `attempts` failures, it goes to the dead list, which keeps the last
+        `most_dead` items; the reply is how many it has lost for this one. `exact` if the task
+        itself has asked for the delay.
+        """
         times = (round(delay * 1000), attempts)
-        return self._request("fail", each, *times, why, most_dead, int(exact))
+        return self._request("fail", item_id, *times, why, most_dead, int(exact))
 
     def free(self, ids: Iterable[int]) -> Request:
-        """Drop what is done, and was pushed with a key."""
+        """Confirm what is done and was pushed with a key."""
         return self._request("free", *ranges(ids))
 
     def give(self, ids: Iterable[int]) -> Request:
+        """Give back items that were not started."""
         return self._request("give", *ranges(ids))
 
     def stop(self) -> Request:
-        """Whatever ends this worker from now on: what it has in hand is not charged with it."""
+        """Say that this worker was told to stop: no item is charged for its end from now on."""
         return self._request("stop")
 
     def leave(self) -> Request:
+        """Give back all that is in hand, and be registered no more."""
         return self._request("leave")
 
     def tend(self, known: Iterable[int], dead: list[bytes], most_dead: int = MOST_DEAD) -> Request:
+        """Reap the consumers `dead`, and those whose lease is over; `known` are all ids in hand."""
         times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST, BACKOFF_MOST)]
         return self._request(
-            "tend", self.first, *self.heard, *times, most_dead, len(dead), *dead, *ranges(known)
+            "tend", self.first, *self._heard, *times, most_dead, len(dead), *dead, *ranges(known)
         )
 
-    def tended(
-        self, reply: tuple[int, int, list[bytes], list[int | bytes], int, int]
-    ) -> tuple[list[bytes], list[tuple[int, bytes, History]], int]:
-        """Of a TEND's reply: consumers that are dead for sure, own items forgotten, and how many
-        items were given up because their workers died. `lost` is what the dead list lost for them.
-        """
-        *times, names, values, given_up, self.lost = reply
-        self.heard = (times[0], times[1])
+    def tended(self, reply: tuple[int, int, list[bytes], list[int | bytes], int, int]) -> Tended:
+        """What the reply to TEND holds. To be called once."""
+        *times, consumers, values, given_up, lost = reply
+        self._heard = (times[0], times[1])
         forgotten = []
-        for each, value in zip(values[::2], values[1::2], strict=True):
-            assert isinstance(each, int)
+        for item_id, value in zip(values[::2], values[1::2], strict=True):
+            assert isinstance(item_id, int)
             assert isinstance(value, bytes)
-            item, history = parsed(value)
-            forgotten.append((each, item, history))
-        return [name for name in names if is_dead(name)], forgotten, given_up
-
-
-# Names are "host/boot-namespace/pid/birth/random". Who shares the first two can look at whether
-# the process still lives.
-
-
-UNKNOWN = "unknown"
-"""The place where nobody can tell who else lives: leases alone do there."""
-
-
-def _place() -> str:
-    host = "".join(c for c in socket.gethostname() if c.isalnum() or c in "-._") or "host"
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-        return f"{host}/{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # no Linux, or a sandbox that hides it
-        return f"{host}/{UNKNOWN}"
-
-
-PLACE = _place()
-
-
-def _birth(pid: int) -> str:
-    """`pid/start time`, which no other process of this boot has; "" for none that lives."""
-    if sys.platform != "linux":
-        return f"{pid}/0"
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in b"ZX" else f"{pid}/{int(fields[19])}"
-
-
-def is_dead(name: bytes) -> bool:
-    """Whether the consumer `name` is a process of this place that lives no more."""
-    host, place, pid, start, *_ = [*name.decode(errors="replace").split("/"), "", "", ""]
-    if f"{host}/{place}" != PLACE or place == UNKNOWN or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    # /proc may hide the processes of other users: then only the lease tells.
-    hidden = not Path(f"/proc/{pid}").exists()
-    return not hidden and _birth(int(pid)) != f"{pid}/{start}"
+            forgotten.append((item_id, *parsed(value)))
+        dead = [name for name in consumers if names.is_dead(name)]
+        return Tended(dead, forgotten, given_up, lost)

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from example.runtime import link, log, process, queue, slots, worker
+from example.runtime import link, log, names, process, slots, worker
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 LEDGER = os.open(OPTIONS["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -109,7 +109,7 @@ async def main() -> None:
 
 
 if host := OPTIONS.get("host"):
-    queue.PLACE = f"{host}/elsewhere"
+    names.PLACE = f"{host}/elsewhere"
 link._TIMEOUT = OPTIONS["answer_seconds"] or link._TIMEOUT
 log.configure("info", "text")
 process.run(main)
