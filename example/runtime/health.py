@@ -33,12 +33,11 @@ class Probes:
         # The server has put its root_path before each path.
         self._probes = {root_path + path: probes[path] for path in probes.keys() - own}
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
         probe = scope["type"] == "http" and self._probes.get(scope["path"])
         if probe and scope["method"] in ("GET", "HEAD"):
-            await _answer(send, await probe())
-        else:
-            await self._app(scope, receive, send)
+            return _answer(send, probe)
+        return self._app(scope, receive, send)
 
     async def _live(self) -> str:
         return ""
@@ -78,7 +77,8 @@ class Redis:
         return True
 
 
-async def _answer(send: Send, trouble: str) -> None:
+async def _answer(send: Send, probe: Callable[[], Awaitable[str]]) -> None:
+    trouble = await probe()
     body = (trouble or "ok").encode()
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),

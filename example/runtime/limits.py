@@ -55,10 +55,15 @@ class Limits:
                     transport.write(BUSY)
                     transport.close()
 
-            def data_received(self, data: bytes) -> None:
-                self.arrived += len(data)
-                super().data_received(data)
+        # Of bodies alone where that can be, so that a request without one costs nothing.
+        counted = "on_body" if hasattr(protocol, "on_body") else "data_received"
+        receive = getattr(protocol, counted)
 
+        def count(self: Any, data: bytes) -> None:
+            self.arrived += len(data)
+            receive(self, data)
+
+        setattr(Limited, counted, count)
         return Limited
 
     def admits(self, now: float) -> bool:

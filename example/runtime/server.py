@@ -50,6 +50,7 @@ async def serve(
         config.loaded_app = _Local(config.loaded_app)
     streams = Streams(Probes(config.loaded_app, redis, config.root_path))
     config.loaded_app = streams
+    logging.getLogger("uvicorn.error").addFilter(streams.is_a_fault)
     where = " ".join(listen.address(each, "https" if config.ssl else "http") for each in listeners)
     await Server(config, process, where, streams, drain_seconds).serve(sockets=listeners)
 

@@ -7,10 +7,9 @@ connects again, or the close code 1012, "service restart" (RFC 6455, IANA's regi
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,33 +27,36 @@ class Streams:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self.open: set[Stream] = set()
-        self.ending = False
+        # An application that is done with one lets go of it.
+        self._open: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._ending = False
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
-        stream = Stream(self, send)
-        try:
-            return await self._app(scope, receive, stream.send)
-        except (Exception, asyncio.CancelledError) as error:
-            if not (stream.ended or self._is_no_fault(error)):
-                raise
-            logger.debug("%s: its client is gone", scope["path"], exc_info=True)
-        finally:
-            self.open.discard(stream)
-
-    def _is_no_fault(self, error: BaseException) -> bool:
-        """Whether it only says that the client has gone, or was cut off."""
-        if isinstance(error, asyncio.CancelledError):
-            return self.ending
-        return type(error).__name__ in GONE
+            return self._app(scope, receive, send)
+        return self._app(scope, receive, Stream(self, send).send)
 
     async def end(self) -> None:
         """End all that are open, and from now on each that opens."""
-        self.ending = True
-        if endings := [asyncio.create_task(stream.end()) for stream in self.open]:
+        self._ending = True
+        if endings := [asyncio.create_task(stream.end()) for stream in self._open]:
             await asyncio.wait(endings, timeout=END_SECONDS)
+
+    async def opened(self, stream: "Stream") -> None:
+        self._open.add(stream)
+        if self._ending:
+            await stream.end()
+
+    def is_a_fault(self, record: logging.LogRecord) -> bool:
+        """Whether a line of the server's tells more than that a client has gone, or was cut off."""
+        return not self._is_an_end(record.exc_info[1] if record.exc_info else None)
+
+    def _is_an_end(self, error: BaseException | None) -> bool:
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self._is_an_end, error.exceptions))
+        if isinstance(error, asyncio.CancelledError):
+            return self._ending
+        return isinstance(error, EndedError) or type(error).__name__ in GONE
 
 
 class EndedError(OSError):
@@ -64,24 +66,23 @@ class EndedError(OSError):
 class Stream:
     """One request's or WebSocket's way to its client."""
 
-    __slots__ = ("_last", "_send", "_streams", "ended")
+    __slots__ = ("__weakref__", "_ended", "_last", "_send", "_streams")
 
     def __init__(self, streams: Streams, send: Send) -> None:
         self._streams = streams
         self._send = send
-        self._last: Message = {}
-        self.ended = False
+        self._ended = False
 
     def send(self, message: Message) -> Awaitable[None]:
-        if self.ended:
+        if self._ended:
             raise EndedError
         kind = message["type"]
         if kind == "http.response.start":
             headers = message.get("headers", ())
-            if type(headers) not in (list, tuple):
+            if type(headers) is not list:
                 message = {**message, "headers": (headers := list(headers))}
             for name, value in headers:
-                if name.lower() == b"content-type" and value.startswith(b"text/event-stream"):
+                if value.startswith(b"text/event-stream") and name.lower() == b"content-type":
                     return self._open(message, {"type": "http.response.body", "body": b""})
         elif kind == "websocket.accept":
             return self._open(message, {"type": "websocket.close", "code": 1012})
@@ -90,13 +91,11 @@ class Stream:
     async def _open(self, message: Message, last: Message) -> None:
         await self._send(message)
         self._last = last
-        self._streams.open.add(self)
-        if self._streams.ending:
-            await self.end()
+        await self._streams.opened(self)
 
     async def end(self) -> None:
         """Say the last word, unless it was said."""
-        if not self.ended:
-            self.ended = True
+        if not self._ended:
+            self._ended = True
             with contextlib.suppress(Exception):
                 await self._send(self._last)
