@@ -1,6 +1,6 @@
 """beat: push each schedule entry when its time comes, once, however many beats there are.
 
-No beat leads. The slots of an entry are fixed points in time, and Redis keeps the last one that was
+No beat leads. The ticks of an entry are fixed points in time, and Redis keeps the last one that was
 pushed: a TICK (see queue.lua) pushes only what is newer, and no earlier than Redis's clock says.
 """
 
@@ -32,7 +32,7 @@ MAKE_SECONDS = 60.0  # that a function may take to make its item
 HUNG = 8  # calls that do not end, after which an entry's function is called no more
 LOOK = 30.0  # seconds after which Redis's clock is looked at again: it, or ours, may have jumped
 STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
-_COUNTED = 10_000  # missed slots, at most
+_COUNTED = 10_000  # missed ticks, at most
 
 
 async def run(
@@ -82,20 +82,20 @@ async def _beat(process: Process, beat: "Beat", outage: OutageLog) -> None:
 
 
 @dataclass(eq=False)
-class _Hand:
-    """An entry, and the slot that it waits for; 0 until Redis was asked."""
+class _Timer:
+    """An entry, and the tick that it waits for; 0 until Redis was asked."""
 
     name: str
     entry: Entry
-    slot: int = 0
-    item: bytes | None = None  # what its function has made for the slot
+    tick: int = 0
+    item: bytes | None = None  # what its function has made for the tick
     making: asyncio.Task[None] | None = None
     threads: list[threading.Thread] = field(default_factory=list)  # in which its function runs
     skipped: int = 0  # since the queue is full
-    failed: int = 0  # since the last push: slots for which its function made nothing
+    failed: int = 0  # since the last push: ticks for which its function made nothing
 
-    def wait_for(self, slot: int) -> None:
-        self.slot, self.item = slot, None
+    def wait_for(self, tick: int) -> None:
+        self.tick, self.item = tick, None
 
 
 class Beat:
@@ -110,7 +110,7 @@ class Beat:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
-        self.hands = [_Hand(name, entry) for name, entry in schedule.items()]
+        self.timers = [_Timer(name, entry) for name, entry in schedule.items()]
         self.changed = asyncio.Event()
         self.tried = False  # what pushes need of Redis, on this connection
         self.owes = False  # a push that was not taken; a Redis that answers may refuse it still
@@ -121,29 +121,29 @@ class Beat:
         self._asked = 0.0  # when Redis has told its clock
 
     def doing(self) -> str:
-        return f"{len(self.hands)} schedule entries"
+        return f"{len(self.timers)} schedule entries"
 
     async def step(self) -> float:
-        """Tick the entry whose slot comes first, if it has come. Returns seconds until the next.
+        """Push the entry whose tick comes first, if it has come. Returns seconds until the next.
 
         Raises one of ERRORS while Redis does not do its part.
         """
         if not self.tried:
             await ensure(self.connection, self._key, "beat")
             self.tried = True
-        hand = self._first()
-        if not hand:
+        timer = self._first()
+        if not timer:
             return LOOK
-        if not hand.slot:
-            last, now = (await self._tick(hand, 0, b""))[1:]
-            latest = hand.entry.latest(now)
-            hand.wait_for(latest if 0 < last < latest else hand.entry.after(max(last, now)))
-        elif self._wait(hand.slot) <= 0:
-            await self._push(hand)
+        if not timer.tick:
+            last, now = (await self._ask(timer, 0, b""))[1:]
+            latest = timer.entry.latest(now)
+            timer.wait_for(latest if 0 < last < latest else timer.entry.after(max(last, now)))
+        elif self._wait(timer.tick) <= 0:
+            await self._push(timer)
         elif self._clock() - self._asked >= LOOK:
-            await self._tick(hand, 0, b"")
+            await self._ask(timer, 0, b"")
         following = self._first()
-        return min(LOOK, self._wait(following.slot)) if following else LOOK
+        return min(LOOK, self._wait(following.tick)) if following else LOOK
 
     async def rest(self, seconds: float) -> None:
         """Wait so long, or until a function has made its item."""
@@ -154,72 +154,72 @@ class Beat:
 
     async def close(self) -> None:
         """Close the connection, and leave the functions that still run to themselves."""
-        for hand in self.hands:
-            if hand.making:
-                hand.making.cancel()
+        for timer in self.timers:
+            if timer.making:
+                timer.making.cancel()
         await self.connection.close()
 
-    def _first(self) -> _Hand | None:
-        free = (each for each in self.hands if not each.making)
-        return min(free, key=lambda each: each.slot, default=None)
+    def _first(self) -> _Timer | None:
+        free = (each for each in self.timers if not each.making)
+        return min(free, key=lambda each: each.tick, default=None)
 
-    def _wait(self, slot: int) -> float:
-        return max(0.0, (slot - self._clock() * 1000 - self._ahead) / 1000) if slot else 0.0
+    def _wait(self, tick: int) -> float:
+        return max(0.0, (tick - self._clock() * 1000 - self._ahead) / 1000) if tick else 0.0
 
-    async def _push(self, hand: _Hand) -> None:
-        push = hand.entry.push
-        if callable(push) and hand.item is None:
-            hand.making = asyncio.create_task(self._make(hand, push))
+    async def _push(self, timer: _Timer) -> None:
+        push = timer.entry.push
+        if callable(push) and timer.item is None:
+            timer.making = asyncio.create_task(self._make(timer, push))
             return
-        item = encoded(push) if hand.item is None else hand.item
+        item = encoded(push) if timer.item is None else timer.item
         owed, self.owes = self.owes, True
-        outcome, last, now = await self._tick(hand, hand.slot, item)
+        outcome, last, now = await self._ask(timer, timer.tick, item)
         self.owes = owed and outcome in (b"late", b"early")  # for these Redis has written nothing
         match outcome:
             case b"pushed":
-                self._told_pushed(hand, last)
+                self._told_pushed(timer, last)
             case b"full":
-                if not hand.skipped:
-                    logger.warning("queue full: %r is not pushed until it has room", hand.name)
-                hand.skipped += 1
-            case b"late":  # paused or cut off: only the latest slot is made up for
-                hand.wait_for(hand.entry.latest(now))
+                if not timer.skipped:
+                    logger.warning("queue full: %r is not pushed until it has room", timer.name)
+                timer.skipped += 1
+            case b"late":  # paused or cut off: only the latest tick is made up for
+                timer.wait_for(timer.entry.latest(now))
                 return
             case b"early":
                 return
-        hand.wait_for(hand.entry.after(max(hand.slot, last)))
+        timer.wait_for(timer.entry.after(max(timer.tick, last)))
 
-    async def _make(self, hand: _Hand, push: Callable[[float], Any]) -> None:
+    async def _make(self, timer: _Timer, push: Callable[[float], Any]) -> None:
         """Have the entry's function make its item, beside whatever else is due."""
-        at = hand.slot / 1000
+        at = timer.tick / 1000
         try:
             async with asyncio.timeout(MAKE_SECONDS):
                 plain = not inspect.iscoroutinefunction(push)
-                made = await _in_thread(push, at, hand.threads) if plain else push(at)
-                hand.item = encoded(await made if inspect.isawaitable(made) else made)
+                made = await _in_thread(push, at, timer.threads) if plain else push(at)
+                timer.item = encoded(await made if inspect.isawaitable(made) else made)
         except BaseException:  # an exit would end all of beat
-            if hand.making and hand.making.cancelling():
+            if timer.making and timer.making.cancelling():
                 raise
-            logger.exception("schedule entry %r failed: this tick is left out", hand.name)
-            hand.failed += 1
-            hand.wait_for(hand.entry.after(hand.slot))
-        hand.making = None
+            logger.exception("schedule entry %r failed: this tick is left out", timer.name)
+            timer.failed += 1
+            timer.wait_for(timer.entry.after(timer.tick))
+        timer.making = None
         self.changed.set()
 
-    def _told_pushed(self, hand: _Hand, last: int) -> None:
-        logger.info("PUSH %s", hand.name)
-        if hand.skipped:
-            logger.info("queue has room: %d ticks of %r were not pushed", hand.skipped, hand.name)
-            hand.skipped = 0
-        if last and (missed := _count(hand.entry, last, hand.slot) - hand.failed) > 0:
-            logger.warning("%d ticks of %r were missed", missed, hand.name)
-        hand.failed = 0
+    def _told_pushed(self, timer: _Timer, last: int) -> None:
+        logger.info("PUSH %s", timer.name)
+        if timer.skipped:
+            logger.info("queue has room: %d ticks of %r were not pushed", timer.skipped, timer.name)
+            timer.skipped = 0
+        if last and (missed := _count(timer.entry, last, timer.tick) - timer.failed) > 0:
+            logger.warning("%d ticks of %r were missed", missed, timer.name)
+        timer.failed = 0
 
-    async def _tick(self, hand: _Hand, slot: int, item: bytes) -> tuple[bytes, int, int]:
-        """Ask Redis for a TICK; with the slot 0, for its clock and the last slot only."""
-        following = hand.entry.after(slot) if slot else 0
-        request = script(self._key, hand.name)
-        times = (slot, following)
+    async def _ask(self, timer: _Timer, tick: int, item: bytes) -> tuple[bytes, int, int]:
+        """Ask Redis for a TICK; with the tick 0, for its clock and the last tick only."""
+        following = timer.entry.after(tick) if tick else 0
+        request = script(self._key, timer.name)
+        times = (tick, following)
         outcome, last, now = await self.connection.call(
             (*request, "tick", *times, item, self._limit)
         )
@@ -259,9 +259,9 @@ async def _in_thread(
     return result
 
 
-def _count(entry: Entry, last: int, slot: int) -> int:
-    """How many slots lie between two, as far as anybody would count."""
+def _count(entry: Entry, last: int, tick: int) -> int:
+    """How many ticks lie between two, as far as anybody would count."""
     if isinstance(entry, Every):
-        return (slot - last) // round(entry.seconds * 1000) - 1
-    slots = itertools.accumulate(itertools.repeat(last, _COUNTED), lambda at, _: entry.after(at))
-    return sum(1 for _ in itertools.takewhile(lambda at: at < slot, slots)) - 1
+        return (tick - last) // round(entry.seconds * 1000) - 1
+    ticks = itertools.accumulate(itertools.repeat(last, _COUNTED), lambda at, _: entry.after(at))
+    return sum(1 for _ in itertools.takewhile(lambda at: at < tick, ticks)) - 1

@@ -222,23 +222,23 @@ request.leave = function()
   remove(me)
 end
 
--- TICK slot next item limit: push `item` for the schedule entry `me`, once for each slot.
--- Times in ms. Returns {outcome, the entry's last slot before, Redis's time}. The outcome is
--- 'pushed', or 'early' before `slot`, 'late' from `next` on, 'taken' if this slot or a later one
--- is on record, 'full' if the queue holds `limit` items (the slot counts as used then).
+-- TICK tick next item limit: push `item` for the schedule entry `me`, once for each tick.
+-- Times in ms. Returns {outcome, the entry's last tick before, Redis's time}. The outcome is
+-- 'pushed', or 'early' before `tick`, 'late' from `next` on, 'taken' if this tick or a later one
+-- is on record, 'full' if the queue holds `limit` items (the tick counts as used then).
 -- So it does not matter how many beats there are, nor whether they restart or sleep.
 request.tick = function()
-  local slot, following, limit = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
+  local tick, following, limit = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
   local last, now = tonumber(redis.call('HGET', ticks, me) or 0), clock()
-  if last >= slot then return { 'taken', last, now } end
-  if now < slot then return { 'early', last, now } end
+  if last >= tick then return { 'taken', last, now } end
+  if now < tick then return { 'early', last, now } end
   if now >= following then return { 'late', last, now } end
   local full = redis.call('LLEN', inbox) >= limit
   -- The same record again: if Redis refuses to record, it does so before the push.
   redis.call('HSET', ticks, me, last)
-  -- Before the new record: a push that Redis refuses leaves the slot open.
+  -- Before the new record: a push that Redis refuses leaves the tick open.
   if not full then redis.call('LPUSH', inbox, ARGV[7]) end
-  redis.call('HSET', ticks, me, slot)
+  redis.call('HSET', ticks, me, tick)
   return { full and 'full' or 'pushed', last, now }
 end
 

@@ -20,22 +20,22 @@ MOST = 1e9  # seconds between two ticks, some thirty years
 
 @runtime_checkable
 class Entry(Protocol):
-    """When to push, and what: a value, or a function of the slot's time in seconds.
+    """When to push, and what: a value, or a function of the tick's time in seconds.
 
-    The function may be async; a plain one runs in a thread. Slots are in ms since the epoch.
+    The function may be async; a plain one runs in a thread. Ticks are in ms since the epoch.
     """
 
     @property
     def push(self) -> Push: ...
 
     def check(self) -> None:
-        """Raise ValueError, which says what is wrong, if it has no slots."""
+        """Raise ValueError, which says what is wrong, if it has no ticks."""
 
     def latest(self, now: int) -> int:
-        """The last slot at or before `now`."""
+        """The last tick at or before `now`."""
 
     def after(self, now: int) -> int:
-        """The first slot after `now`."""
+        """The first tick after `now`."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class Cron:
 
     def latest(self, now: int) -> int:
         back = CronSim(self.expression, self._time(now + 1000), reverse=True)
-        slot = _ms(next(back))
+        tick = _ms(next(back))
         # Backwards it goes through an hour that comes twice only once.
-        while (later := self.after(slot)) <= now:
-            slot = later
-        return slot
+        while (later := self.after(tick)) <= now:
+            tick = later
+        return tick
 
     def after(self, now: int) -> int:
         return _ms(next(CronSim(self.expression, self._time(now))))

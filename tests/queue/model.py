@@ -28,7 +28,7 @@ MUTANTS = {
     "a worker goes on under the same name over a new connection": "one connection",
     "a worker joins over a new connection without its hand": "former",
     "joining forgets what BLMOVE has moved for the former name": "settle former",
-    "joining forgets that the former name was chosen": "still chosen",
+    "joining forgets that the former name had the turn to run alone": "keep turn",
     "joining gives the id of what was started to whatever BLMOVE has moved": "same item",
     "a JOIN that was not answered is sent under another name": "join again",
     "a late JOIN brings back a consumer that is no more": "join fence",
@@ -47,9 +47,9 @@ MUTANTS = {
     "a worker that was reaped counts from 1": "count on",
     "deaths are not counted": "count deaths",
     "suspects run in company": "alone",
-    "the chosen worker takes a suspect before its hand is empty": "empty hand first",
+    "the worker whose turn it is takes a suspect before its hand is empty": "empty hand first",
     "a worker waits for more while it runs a suspect": "hold",
-    "a chosen worker that is gone stays chosen": "chosen lives",
+    "a worker that is gone keeps the turn to run alone": "turn lives",
     "leaving forgets the hand": "leave gives back",
     "reaping forgets the hand": "reap gives back",
     "a worker joins without having tried its rights": "try rights",
@@ -138,7 +138,7 @@ class Server:
         self.dead: list[Item] = []
         self.workers: set[str] = set()
         self.hands: dict[str, Hand] = {}
-        self.chosen: str | None = None
+        self.alone: str | None = None
         self.rights = set(RIGHTS)
 
     def forbid(self, right: str) -> None:
@@ -224,8 +224,8 @@ class Server:
         alive = former in self.workers
         if alive and "former" in self.rules:
             self.hands[me] = self.hands.pop(former, Hand())
-            if self.chosen == former and "still chosen" in self.rules:
-                self.chosen = me
+            if self.alone == former and "keep turn" in self.rules:
+                self.alone = me
         if former and "one connection" in self.rules:
             moved = self.next.get(former)
             same = moved and (moved[0] == request.item or "same item" not in self.rules)
@@ -267,7 +267,7 @@ class Server:
                 hand.next = first + len(taken)
             if "add first" in self.rules:
                 self.cut(source, items)
-        taken.hold |= self.chosen == request.name
+        taken.hold |= self.alone == request.name
         return taken
 
     def choose(self, request: Request, hand: Hand) -> tuple[list[list[Item]], list[Item]]:
@@ -277,15 +277,15 @@ class Server:
         if "alone" not in self.rules:
             self.retry, self.suspects = self.retry + self.suspects, []
         if self.suspects and want:
-            gone = self.chosen not in self.workers
-            if self.chosen is None or (gone and "chosen lives" in self.rules):
-                self.chosen = me
-        if self.chosen == me and want:
+            gone = self.alone not in self.workers
+            if self.alone is None or (gone and "turn lives" in self.rules):
+                self.alone = me
+        if self.alone == me and want:
             if hand.items and "empty hand first" in self.rules:
                 return [], []
             if self.suspects:
                 return [self.suspects], self.suspects[-1:]
-            self.chosen = None
+            self.alone = None
         waiting = [*self.inbox, *self.retry]
         return [self.retry, self.inbox], waiting[len(waiting) - want :][::-1] if want else []
 

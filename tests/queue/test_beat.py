@@ -1,4 +1,4 @@
-"""Ticks: each slot once, never early, however many beats there are and whatever befalls them."""
+"""Ticks: each tick once, never early, however many beats there are and whatever befalls them."""
 
 import asyncio
 import itertools
@@ -35,8 +35,8 @@ def echo(now: float) -> str:
     return f"{now:.3f}"
 
 
-def assert_no_slot_escaped(slots: list[float], period: float, log: str) -> None:
-    """Each slot was pushed once, or told as missed, as happens on a busy machine."""
+def assert_no_tick_escaped(slots: list[float], period: float, log: str) -> None:
+    """Each tick was pushed once, or told as missed, as happens on a busy machine."""
     steps = [round((b - a) / period, 3) for a, b in itertools.pairwise(slots)]
     assert all(step >= 1 and step == int(step) for step in steps), steps
     missed = sum(int(count) for count in re.findall(r"(\d+) ticks of 'x' were missed", log))
@@ -51,10 +51,10 @@ def pushed(redis: Server) -> list[float]:
 # several beats, real time
 
 
-def test_many_beats_with_skewed_clocks_push_each_slot_once_and_none_early(
+def test_many_beats_with_skewed_clocks_push_each_tick_once_and_none_early(
     redis: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Five beats, whose clocks run too fast or slow and start anywhere, for 60 slots."""
+    """Five beats, whose clocks run too fast or slow and start anywhere, for 60 ticks."""
 
     async def main() -> None:
         async def one(number: int) -> None:
@@ -80,7 +80,7 @@ def test_many_beats_with_skewed_clocks_push_each_slot_once_and_none_early(
                 times[float(command["command"].split()[-1])] = command["time"]
             if len(times) == len(slots):
                 break
-    assert_no_slot_escaped(slots, 0.05, caplog.text)
+    assert_no_tick_escaped(slots, 0.05, caplog.text)
     assert all(at >= slot for slot, at in times.items())
 
 
@@ -112,20 +112,20 @@ def start(redis: Server, popen: Popen) -> Callable[[], subprocess.Popen[str]]:
 def test_beats_may_be_killed_as_long_as_one_lives(
     redis: Server, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    """kill -9 of one of two: no slot is missed, none comes twice."""
+    """kill -9 of one of two: no tick is missed, none comes twice."""
     first, second = start(), start()
     eventually(lambda: len(pushed(redis)) > 5)
     first.kill()
     eventually(lambda: len(pushed(redis)) > 20)
     second.terminate()
     log = first.communicate()[0] + second.communicate()[0]
-    assert_no_slot_escaped(pushed(redis), 0.1, log)
+    assert_no_tick_escaped(pushed(redis), 0.1, log)
 
 
 def test_a_paused_beat_does_not_flood_on_waking(
     redis: Server, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    """SIGSTOP for 2 s: one slot is made up for at most, and the missed ones are told."""
+    """SIGSTOP for 2 s: one tick is made up for at most, and the missed ones are told."""
     program = start()
     eventually(lambda: len(pushed(redis)) > 3)
     os.kill(program.pid, signal.SIGSTOP)
@@ -141,7 +141,7 @@ def test_a_paused_beat_does_not_flood_on_waking(
     assert program.returncode == 0
 
 
-def test_redis_killed_in_flight_costs_beat_only_the_slots_of_that_time(
+def test_redis_killed_in_flight_costs_beat_only_the_ticks_of_that_time(
     redis: Server, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
     program = start()
@@ -181,7 +181,7 @@ class Simulation:
                 while self.now < end:
                     self.redis.client.set("clock", round((self.now + self.ahead) * 1000))
                     pause = await self.beat.step()
-                    if any(hand.making for hand in self.beat.hands if hand.name != "stuck"):
+                    if any(each.making for each in self.beat.timers if each.name != "stuck"):
                         await self.beat.rest(10)
                     else:
                         self.now = min(end, self.now + pause)
@@ -213,7 +213,7 @@ def test_an_hour_does_not_drift(redis: Server, simulate: Callable[..., Simulatio
     assert redis.client.llen(KEY) == 3600 + 480
 
 
-def test_missed_slots_are_counted_and_one_is_made_up_for(
+def test_missed_ticks_are_counted_and_one_is_made_up_for(
     redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
 ) -> None:
     simulation = simulate({"x": Every(10, echo)})
@@ -225,7 +225,7 @@ def test_missed_slots_are_counted_and_one_is_made_up_for(
     assert "99 ticks of 'x' were missed" in caplog.text
 
 
-def test_a_beat_that_starts_makes_up_for_the_last_slot_only(
+def test_a_beat_that_starts_makes_up_for_the_last_tick_only(
     redis: Server, simulate: Callable[..., Simulation]
 ) -> None:
     """A nightly job whose beat was down at night is pushed in the morning, once."""
@@ -240,7 +240,7 @@ def test_a_beat_that_starts_makes_up_for_the_last_slot_only(
     assert pushed(redis) == [night, night + 3 * 86400]
 
 
-def test_a_new_entry_waits_for_its_first_slot(
+def test_a_new_entry_waits_for_its_first_tick(
     redis: Server, simulate: Callable[..., Simulation]
 ) -> None:
     simulation = simulate({"hourly": Every(3600, echo)})
@@ -263,10 +263,10 @@ def test_a_full_queue_is_not_pushed_to_told_once_and_counted(
     assert "7 ticks of 'x' were not pushed" in caplog.text
 
 
-def test_a_push_that_redis_refuses_leaves_the_slot_open(
+def test_a_push_that_redis_refuses_leaves_the_tick_open(
     redis: Server, simulate: Callable[..., Simulation]
 ) -> None:
-    """No slot is on record that was not pushed: here the list is of another type."""
+    """No tick is on record that was not pushed: here the list is of another type."""
     simulation = simulate({"x": Every(10, echo)})
     simulation.run(12)
     redis.client.rename(KEY, "aside")
@@ -417,8 +417,8 @@ def test_an_hourly_job_runs_in_both_of_the_hours_that_have_the_same_name() -> No
     "expression", ["30 2 * * *", "*/7 * * * *", "0 2,3 * * *", "30 * * * *", "15 1-4 * * SUN"]
 )
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-06-01"])
-def test_the_latest_slot_is_one_that_counting_forward_finds_too(expression: str, day: str) -> None:
-    """Whichever beat looks, and whenever: all mean the same slots."""
+def test_the_latest_tick_is_one_that_counting_forward_finds_too(expression: str, day: str) -> None:
+    """Whichever beat looks, and whenever: all mean the same ticks."""
     zone = ZoneInfo("Europe/Berlin")
     entry = Cron(expression, "Europe/Berlin", "")
     midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
@@ -488,7 +488,7 @@ def test_beat_with_a_wrong_schedule_ends_with_2_and_names_every_fault(
 def test_redis_clock_may_jump_forward(
     already: bool, redis: Server, simulate: Callable[..., Simulation]
 ) -> None:
-    """Or ours may stand still, while the machine sleeps. A slot that passes so is pushed soon."""
+    """Or ours may stand still, while the machine sleeps. A tick that passes so is pushed soon."""
     simulation = simulate({"hourly": Every(3600, echo)}, 1_800_000_000 - 1800)
     if already:
         redis.client.hset(f"{{{KEY}}}:ticks", "hourly", (1_800_000_000 - 3600) * 1000)
