@@ -2,7 +2,7 @@
 
 Stock supervisord closes it when the group's last process ends, so that a restart of the group
 refuses connections. Held, they wait in the backlog. It outlives the group for a moment, since
-`supervisorctl update` removes a changed group and adds it anew.
+`supervisorctl update` removes a changed group and adds it anew, and it outlives a reload.
 """
 
 import time
@@ -14,7 +14,9 @@ from supervisor.events import (
     ProcessStateStartingEvent,
     SupervisorStoppingEvent,
 )
+from supervisor.states import SupervisorStates
 
+from . import reload
 from .guard import Plugin
 
 MOMENT = 2.0
@@ -38,7 +40,7 @@ def install(plugin: Plugin, _: object) -> None:
         if not (own := getattr(config, "socket_config", None)):
             return
         for entry in [each for each in left if each[1].config.url == own.url]:
-            if _kind(own) == _kind(entry[1].config):
+            if reload.kind(own) == reload.kind(entry[1].config):
                 # What supervisord opens from now on for this group is the old one.
                 own.create_and_bind = entry[1].manager.socket.dup
             else:
@@ -60,6 +62,9 @@ def install(plugin: Plugin, _: object) -> None:
         left[:] = [each for each in left if time.monotonic() - each[0] < MOMENT]
 
     def let_go(_: object) -> None:
+        if plugin.options.mood == SupervisorStates.RESTARTING:
+            for each in held.values():
+                reload.keep(each.config, each.manager.socket)
         held.clear()
         left.clear()
 
@@ -72,8 +77,3 @@ def install(plugin: Plugin, _: object) -> None:
     plugin.subscribe(ProcessGroupRemovedEvent, lambda event: leave(event.group))
     plugin.subscribe(SupervisorStoppingEvent, let_go)
     plugin.every_turn(on_turn)
-
-
-def _kind(config: Any) -> tuple[Any, ...]:
-    """What must be the same for a socket to serve in another's place."""
-    return (config.url, getattr(config, "owner", None), getattr(config, "mode", None))

@@ -1,9 +1,12 @@
 """app under load, while it is restarted in every way: nobody notices."""
 
 import asyncio
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+import pytest
 
 from ..layout import Layout
 from .load import Load
@@ -38,12 +41,31 @@ def stop_and_start_one(layout: Layout) -> None:
     layout.ctl("start", "app:app_00", check=True)
 
 
+def hang_up(layout: Layout) -> None:
+    layout.processes[0].send_signal(signal.SIGHUP)
+
+
+def reload_by_supervisorctl(layout: Layout) -> None:
+    layout.ctl("reload", check=True)
+
+
 def test_restarts_fail_no_request(layout: Layout) -> None:
     """Of 20,000 by busy, pausing, fresh, silent and slow clients."""
     with load_on(layout) as load:
         while sum(load.done.values()) < ENOUGH:
             for restart in (restart_all, roll, stop_and_start_one):
                 restart(layout)
+    assert load.failures == {}
+
+
+@pytest.mark.parametrize("reload", [hang_up, reload_by_supervisorctl])
+def test_a_reload_fails_no_request(layout: Layout, reload: Callable[[Layout], None]) -> None:
+    """Of the same clients, while all programs stop and start anew."""
+    with load_on(layout) as load:
+        reload(layout)
+        layout.eventually(lambda: layout.stdout().count("supervisord started") == 2)
+        before = sum(load.done.values())
+        layout.eventually(lambda: sum(load.done.values()) > before + 2000)
     assert load.failures == {}
 
 

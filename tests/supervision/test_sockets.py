@@ -1,5 +1,6 @@
 """sockets: a listening socket outlives its programs."""
 
+import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,50 @@ def test_an_update_of_a_changed_group_refuses_nobody(
         finally:
             done.append(True)
         assert asked.result() > 10
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_reload_refuses_nobody(kind: str, foreign: Make, folder: Path) -> None:
+    """By supervisorctl and by HUP; what the file has no longer is closed."""
+    port, other = free_port(), free_port()
+    where = {"tcp": f"tcp://127.0.0.1:{port}", "unix": f"unix://{folder}/echo.sock"}[kind]
+    program = echo(folder, port).replace(f"tcp://127.0.0.1:{port}", where)
+    second = echo(folder, other).replace("echo", "other")
+    here = foreign(program + second).start()
+    here.running("echo", "other")
+    here.write(program)
+    done: list[bool] = []
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(greet, where, done)
+        try:
+            here.ctl("reload")
+            here.eventually(lambda: here.log().count("supervisord started") == 2)
+            here.running("echo")
+            assert here.process
+            here.process.send_signal(signal.SIGHUP)
+            here.eventually(lambda: here.log().count("supervisord started") == 3)
+            here.running("echo")
+        finally:
+            done.append(True)
+        assert asked.result() > 10
+    assert refuses(other)
+    assert "Traceback" not in here.log()
+
+
+def test_a_reload_that_switches_it_off(foreign: Make, folder: Path) -> None:
+    """Nothing is left of it in the new run."""
+    port = free_port()
+    here = foreign(echo(folder, port)).start()
+    here.running("echo")
+    here.write(echo(folder, port), "sockets = off")
+    here.ctl("reload")
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.running("echo")
+    here.ctl("stop", "echo")
+    assert refuses(port)
+    here.ctl("start", "echo")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        assert client.recv(2) == b"hi"
 
 
 def greet(where: str, done: list[bool]) -> int:
