@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import MovedError
 
 from .link import REFUSALS
 from .redis_url import redacted
@@ -33,7 +34,7 @@ class OutageLog:
         if not self._failures:
             self._since = time.monotonic()
             what = "refuses" if isinstance(error, REFUSALS) else "away"
-            why = _explained(error)
+            why = _explained(error, self.where)
             logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
             self._show(f"Redis {what} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {why}")
         self._failures += 1
@@ -48,11 +49,15 @@ class OutageLog:
         self._failures = 0
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: Exception, where: str) -> str:
+    """What the error says, and what to do where that is known."""
     why = str(error) or type(error).__name__
-    if "unknown command" in why and "HELLO" in why:
-        why += (
-            "; it is older than Redis 6.2, which the queue needs;"
-            " or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
-        )
+    if isinstance(error, MovedError) and "+cluster://" not in where:
+        return "this node of a cluster does not have the queue: use redis+cluster:// in REDIS_URL"
+    what, is_unknown, _ = why.partition(", with args beginning with")
+    if is_unknown and "HELLO" in what:
+        older = "it is older than Redis 6.2, which the queue needs"
+        return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
+    if is_unknown and "SCRIPT" in what:
+        return f"{what}: if it is a sentinel, use redis+sentinel:// in REDIS_URL"
     return why

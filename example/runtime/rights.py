@@ -55,7 +55,7 @@ def _said(key: str, lacks: Iterable[str]) -> str:
         named.setdefault(why, []).extend([what] if what else [])
     every = prefixes(key)[0].removesuffix("next:") + "*"
     said = {
-        "unknown": "the server lacks what Redis has since 6.2:",
+        "unknown": "the server is older than Redis 6.2, or has another name for",
         "refused": "the user has no right to run",
         "keys": f"the user has no right to all of the keys {key} and {every}",
     }

@@ -436,6 +436,15 @@ def test_sentinels_may_ask_for_a_password_of_their_own(
         workers.eventually(lambda: workers.told("end") == ["a"])
 
 
+def test_a_sentinel_that_is_taken_for_a_server_is_told(
+    redis: Server, folder: Path, at: Callable[[Server, str], Workers]
+) -> None:
+    with sentinel(folder, redis) as port:
+        workers = at(redis, f"redis://127.0.0.1:{port}")
+        workers.launch()
+        workers.eventually(lambda: "use redis+sentinel:// in REDIS_URL" in workers.log())
+
+
 def settings_url(url: str) -> str:
     """What the programs make of REDIS_URL."""
     return Settings.load({"REDIS_URL": url}).redis_url
@@ -527,6 +536,15 @@ def test_cluster(folder: Path, at: Callable[[Server, str], Workers]) -> None:
         workers.kill(worker)
         again = workers.start()
         workers.eventually(lambda: workers.told("start", again.pid) == ["nap 60"], within=2)
+
+
+def test_a_cluster_that_is_taken_for_one_server_is_told(
+    folder: Path, at: Callable[[Server, str], Workers]
+) -> None:
+    with Cluster(folder) as cluster:
+        workers = at(cluster.there, cluster.there.url)
+        workers.launch()
+        workers.eventually(lambda: "use redis+cluster:// in REDIS_URL" in workers.log())
 
 
 def fill(client: Any) -> None:
