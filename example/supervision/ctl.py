@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from xmlrpc.client import Fault
 
@@ -48,7 +49,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
             super().do_help(topic)
 
     def do_ready(self, words: str) -> None:
-        self._run(self._ready, words)
+        self._run(self._ready, words, is_up="--wait" not in words)
 
     def help_ready(self) -> None:
         self.ctl.output("ready\t\t\tTell how each process does; exit status 0 if all are ready")
@@ -83,8 +84,8 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self.ctl.output("scale <program> <number>\tRun that many processes of a program, until")
         self.ctl.output("\t\t\t\tsupervisord reloads, or numprocs changes in the file")
 
-    def _run(self, verb: Callable[[list[str]], bool], words: str) -> None:
-        if not self.ctl.upcheck():
+    def _run(self, verb: Callable[[list[str]], bool], words: str, is_up: bool = True) -> None:
+        if is_up and not self.ctl.upcheck():
             return
         try:
             good = verb(words.split())
@@ -95,6 +96,9 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         except Fault as fault:
             unknown = fault.faultCode == Faults.UNKNOWN_METHOD
             self.ctl.output(f"ERROR: {NOT_OFFERED if unknown else fault.faultString}")
+            good = False
+        except (OSError, HTTPException) as error:  # it may have ended meanwhile
+            self.ctl.output(f"ERROR: supervisord does not answer: {error}")
             good = False
         if not good:
             self.ctl.exitstatus = LSBInitExitStatuses.GENERIC
@@ -109,14 +113,24 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         if "--follow" in words:
             return self._follow_ready([word for word in words if word != "--follow"])
         seconds = _take_wait(words, 0.0)
-        end = time.monotonic() + seconds
-        rows = self._rows(words)
-        while not all(row["ready"] for row in rows) and time.monotonic() < end:
-            time.sleep(POLL_SECONDS)
-            rows = self._rows(words)
+        rows = self._rows_within(seconds, words)
         for line in table(rows, time.time()):
             self.ctl.output(line)
         return all(row["ready"] for row in rows)
+
+    def _rows_within(self, seconds: float, names: list[str]) -> list[Row]:
+        """The rows once all are ready, or after so many seconds; supervisord may be starting."""
+        end = time.monotonic() + seconds
+        while True:
+            late = time.monotonic() >= end
+            try:
+                rows = self._rows(names)
+                if late or all(row["ready"] for row in rows):
+                    return rows
+            except (OSError, HTTPException):
+                if late:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def _rows(self, names: list[str]) -> list[Row]:
         rows: list[Row] = self._supervision.ready()
@@ -132,7 +146,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
                 try:
                     rows = self._rows(names)
                     screen.show(table(rows, time.time()))
-                except OSError as error:
+                except (OSError, HTTPException) as error:
                     screen.show([f"supervisord does not answer: {error}"])
                 time.sleep(FOLLOW_SECONDS)
         except KeyboardInterrupt:

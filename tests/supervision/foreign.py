@@ -115,6 +115,7 @@ class Foreign:
             [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
             env=self.environ,
             stdout=stdout,
+            stderr=subprocess.STDOUT,
             text=True,
         )
 

@@ -204,6 +204,7 @@ def test_what_ends_all_ends_a_roll(here: Foreign, folder: Path, end: str) -> Non
         here.ctl("update")
     out, _ = roll.communicate(timeout=20)
     assert roll.returncode != 0
+    assert "Traceback" not in out
     if end == "stop":
         assert re.search("STOPP(ING|ED) instead of ready", out)
         here.eventually(lambda: here.table() == dict.fromkeys(NAMES, "STOPPED"))

@@ -50,6 +50,16 @@ def test_ready_waits(foreign: Make) -> None:
     assert "SIGTERM, stopped" in row
 
 
+def test_ready_waits_for_supervisord_too(foreign: Make) -> None:
+    """As in a script that has just started it."""
+    here = foreign(SLEEPERS)
+    assert "supervisord does not answer" in here.ctl("ready", "--wait", "0.2").stdout
+    waiting = here.ctl_popen("ready", "--wait", "20")
+    here.start()
+    out, _ = waiting.communicate(timeout=30)
+    assert waiting.returncode == 0, out
+
+
 def test_ready_has_clear_errors(foreign: Make) -> None:
     here = foreign(SLEEPERS).start()
     for words, message in (
