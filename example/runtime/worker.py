@@ -93,21 +93,21 @@ class Appetite:
     """How much to ask Redis for."""
 
     def __init__(self) -> None:
-        self.is_sated = False
-        """Whether the last STEP got less than it wanted: nothing waits but what comes later."""
+        self.is_queue_empty = False
+        """Whether the last STEP got less than it wanted: the queue had no more just then."""
         self.bytes = HAND_BYTES
         self.ahead = 0  # items to take beyond the free slots, so that none stays free
-        self._unread = 0  # replies that did not come, though they were of the least size
+        self._unread = 0  # replies in a row that did not come, though they were of the least size
         self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
 
     @property
-    def is_spoilt(self) -> bool:
-        """Whether not even the smallest reply comes: one item may be too large for the link."""
+    def is_link_too_slow(self) -> bool:
+        """Whether not even the smallest reply came in time: one item may be too large for it."""
         return self._unread >= UNREAD_MOST
 
     def got(self, wanted: int, taken: int, ended: int) -> None:
         """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
-        self.is_sated = taken < wanted
+        self.is_queue_empty = taken < wanted
         self._unread = 0
         self._ended += ended
         passed = time.monotonic() - self._counted_at
@@ -116,12 +116,12 @@ class Appetite:
             self._ended, self._counted_at = 0, time.monotonic()
 
     def got_nothing_in_time(self) -> None:
-        """The reply did not come: perhaps the link is too slow for so much within a lease."""
+        """The reply to a STEP did not come: the link may be too slow for so much within a lease."""
         self._unread += self.bytes == HAND_BYTES_LEAST
         self.bytes = max(HAND_BYTES_LEAST, self.bytes // 8)
 
     def forgive(self) -> None:
-        """What was unread is dealt with."""
+        """The item that was too large has been dealt with."""
         self._unread = 0
 
 
@@ -216,7 +216,7 @@ class Worker:
             return
         free = self._bytes_free()
         want = self._want(free)
-        if self._has_to_tell() or (want and not self.appetite.is_sated):
+        if self._has_to_tell() or (want and not self.appetite.is_queue_empty):
             await self._step(want, free)
         elif self._has_to_start():
             self.slots.start()
@@ -250,19 +250,19 @@ class Worker:
 
     async def _look_after_hand(self) -> None:
         await self._keep_in_touch()
-        if self.appetite.is_spoilt:
+        if self.appetite.is_link_too_slow:
             self.appetite.forgive()
             await self.hand.skip_unreadable(HAND_BYTES_LEAST, self._limits.max_attempts)
         if self._is_late():
             self.hand.give_taken()
         await self.hand.give()
-        if self.appetite.is_sated:
+        if self.appetite.is_queue_empty:
             self.slots.start()
 
     async def _keep_in_touch(self) -> None:
         await self._join()
         if self.hand.until_tend() <= 0 and await self.hand.tend(self.slots.running):
-            self.appetite.is_sated = False
+            self.appetite.is_queue_empty = False
 
     async def _join(self) -> None:
         if self.hand.is_joined:
