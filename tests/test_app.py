@@ -69,6 +69,21 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"bare"})
 """
+DJANGO = """
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="x")
+django.setup()
+app = get_asgi_application()
+"""
+FACTORY = """
+from fastapi import FastAPI
+
+def app():
+    return FastAPI()
+"""
 OWN_PROBE = """
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
@@ -83,7 +98,14 @@ app = GZipMiddleware(Starlette(routes=[Route("/readyz", mine)]))
 
 
 @pytest.mark.parametrize(
-    ("text", "live", "ready"), [(BARE, "ok", "ok"), (OWN_PROBE, "ok", "mine")], ids=["bare", "own"]
+    ("text", "live", "ready"),
+    [
+        (BARE, "ok", "ok"),
+        (DJANGO, "ok", "ok"),
+        (FACTORY, "ok", "ok"),
+        (OWN_PROBE, "ok", "mine"),
+    ],
+    ids=["bare", "django", "factory", "own"],
 )
 def test_any_application_has_probes(
     text: str, live: str, ready: str, serve: Callable[..., Launcher]
