@@ -1,7 +1,9 @@
 """supervisord on the shipped configuration."""
 
 import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +14,7 @@ import redis as client
 
 from . import launchers
 from .launchers import Launcher
-from .layout import Layout
+from .layout import ROOT, Layout
 from .server import Server, free_port
 
 Launch = Callable[..., Any]
@@ -246,3 +248,13 @@ def test_a_drop_in_overrides_a_single_key(launch: Launch, redis: Server) -> None
         "worker:worker_01",
         "worker:worker_02",
     }
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a[1]"])
+def test_a_folder_that_supervisord_cannot_bear_is_told(folder: Path, name: str) -> None:
+    """scripts/serve says so at once, before it installs anything."""
+    (folder / name / "scripts").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "serve", folder / name / "scripts")
+    done = subprocess.run([folder / name / "scripts" / "serve"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"in the name of a folder: {folder / name}" in done.stderr

@@ -23,6 +23,7 @@ from supervisor import events
 from supervisor.loggers import StreamHandler
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
+from . import own_stdout
 from .guard import Function, Plugin
 
 LIMIT = 16 * 1024 * 1024
@@ -280,6 +281,8 @@ def install(plugin: Plugin, _: object) -> None:
         if getattr(handler, "stream", None) is before:
             own = OwnHandler(lines, handler.level, plugin.guard)
             plugin.options.logger.handlers[index] = own
+
+    own_stdout.take_over(plugin)
 
     def on_output(event: Any) -> None:
         process = event.process

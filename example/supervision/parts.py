@@ -27,6 +27,7 @@ from . import (
     service,
     signals,
     sockets,
+    spelling,  # noqa: F401 has supervisord tell what it reads otherwise than it looks
     startup,  # noqa: F401 has supervisord tell in words what goes wrong
     stop,
     tail,

@@ -252,6 +252,40 @@ def test_tail_follows_as_before(foreign: Make) -> None:
             tail.kill()
 
 
+def test_a_log_file_that_is_stdout_is_shown_like_all(foreign: Make) -> None:
+    """Each line once, also past the first piece, and beside events; supervisord's own too."""
+    says = "/bin/sh -c 'for n in 1 2 3; do echo line $n; sleep 0.2; done; exec sleep 1000'"
+    files = {
+        "plain": "stdout_logfile = /dev/stdout\n",
+        "whole": "stdout_logfile = /dev/fd/1\nstdout_logfile_maxbytes = 0\n" + EVENTS,
+        "error": "stderr_logfile = /dev/stderr\n",
+    }
+    here = foreign(
+        "".join(f"[program:{name}]\ncommand = {says}\n{each}" for name, each in files.items())
+    )
+    own = "logfile = /dev/stdout\nlogfile_maxbytes = 0"
+    here.conf.write_text(
+        here.conf.read_text()
+        .replace("logfile = %(here)s/supervisord.log", own)
+        .replace("error]\ncommand = " + says, "error]\ncommand = " + says.replace("$n;", "$n >&2;"))
+    )
+    reader, writer = os.pipe()
+    here.start(stdout=writer, stderr=writer)
+    os.close(writer)
+    here.running(*files)
+    assert "No config updates" in here.ctl("reread").stdout
+    assert here.term() == 0
+    with open(reader, "rb") as stdout:
+        lines = stdout.read().decode().splitlines()
+    for name in files:
+        assert [line for line in lines if "line" in line and f"{name} |" in line] == [
+            f"{name} | line {n}" for n in (1, 2, 3)
+        ]
+    assert not [line for line in lines if line.startswith("line")]
+    assert sum("spawned: 'plain'" in line for line in lines) == 1
+    assert not [line for line in lines if "Illegal seek" in line]
+
+
 @pytest.mark.parametrize("plugin", ["", "tail = off"])
 def test_tail_shows_any_bytes(foreign: Make, plugin: str) -> None:
     """Colours, NUL, what is not UTF-8, and half a character at the edge of what is asked for."""

@@ -110,3 +110,31 @@ def test_a_name_that_matches_nothing_is_told(foreign: Make, key: str) -> None:
         f"{key} = {' '.join(name + values.get(key, '') for name in names)}",
     ).start()
     assert f"{key}: no program, process or group is called wrnog\n" in here.log()
+
+
+@pytest.mark.parametrize("secret", ["p%40ss", "p%!"])
+def test_a_lone_percent_is_told_without_the_value(foreign: Make, secret: str) -> None:
+    """The first is a valid, and meaningless, place to fill in: supervisord itself says nothing."""
+    here = foreign(f'{SLEEPER}environment = REDIS_URL="redis://:{secret}@host"\n')
+    here.spawn()
+    advice = "[program:sleeper] environment: a % that stands for itself must be written %%"
+    here.eventually(lambda: advice in here.stdout())
+    assert secret not in here.stdout()
+
+
+def test_a_percent_that_is_written_twice_is_right(foreign: Make) -> None:
+    env = 'environment = A="100%%",B="%%(b)s",C="%(program_name)s"'
+    here = foreign(f"{SLEEPER}{env}\n").start()
+    assert "must be written" not in here.log()
+
+
+def test_a_folder_that_is_a_pattern_is_told(foreign: Make, folder: Path) -> None:
+    """Its drop-ins are not found."""
+    odd = folder / "a[1]"
+    odd.mkdir()
+    here = foreign(f"{SLEEPER}[include]\nfiles = more/*.conf\n")
+    moved = odd / "supervisord.conf"
+    moved.write_text(here.conf.read_text().replace("%(here)s", str(folder)))
+    here.command = [*here.command[:-1], moved]
+    here.start()
+    assert f"[include] files: nothing below {odd} is found" in here.log()
