@@ -94,7 +94,7 @@ def clone(copy: Path) -> Path:
 
 @fresh_only
 @pytest.mark.timeout(400)
-def test_a_renamed_copy_installs_itself_and_serves(
+def test_a_renamed_copy_installs_itself_serves_and_grows(
     copy: Path, launch: Callable[..., Any], redis: Server
 ) -> None:
     assert rename(copy, "shop").returncode == 0
@@ -112,7 +112,42 @@ def test_a_renamed_copy_installs_itself_and_serves(
     (serving,) = started.processes
     started.eventually(lambda: started.answers() or serving.poll() is not None, within=300)
     started.works()
+    depend_on_something_more(copy, started)
     assert started.stop() == [0]
+
+
+FASTAPI = """\
+from fastapi import FastAPI
+
+app = FastAPI()
+
+
+@app.get("/")
+async def hello() -> str:
+    return "by FastAPI"
+"""
+
+
+def depend_on_something_more(copy: Path, serving: Launcher) -> None:
+    """docs/production.md: what runs survives each step, and a roll brings what is new."""
+
+    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=copy, capture_output=True, text=True, timeout=200)
+
+    project = copy / "pyproject.toml"
+    project.write_text(project.read_text().replace('"cronsim ', '"fastapi",\n    "cronsim ', 1))
+    told = run("scripts/install")
+    assert (told.returncode, "not pinned: fastapi\n" in told.stderr) == (2, True)
+    assert serving.answers()
+    locked = run("scripts/lock")
+    assert locked.returncode == 0, locked.stderr
+    installed = run("scripts/install")
+    assert installed.returncode == 0, installed.stderr
+    assert serving.answers()
+    (copy / "shop" / "api.py").write_text(FASTAPI)
+    rolled = run(copy / ".venv" / "bin" / "supervisorctl", "roll", "app")
+    assert rolled.returncode == 0, rolled.stdout
+    assert serving.get() == '"by FastAPI"'
 
 
 @fresh_only
