@@ -19,6 +19,8 @@ MADE_HERE = shutil.ignore_patterns(
     *(
         ".git",
         ".venv*",
+        ".env",
+        ".supervisord*",
         "*.log",
         "*.sock",
         "*.pid",
