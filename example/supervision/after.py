@@ -10,7 +10,7 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.events import ProcessGroupAddedEvent
 from supervisor.states import ProcessStates
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import OFF, names_of
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor.states import ProcessStates
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import PerProgram
 
 STARTUP_SECONDS = 5

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from supervisor.events import ProcessStateBackoffEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import PerProgram
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import PerProgram
 
 VARIABLE = "INVOCATION_ID"

@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.events import ProcessStateStoppingEvent
 from supervisor.states import ProcessStates
 
-from .guard import Plugin
+from .plugin import Plugin
 
 
 def install(plugin: Plugin, _: object) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.events import ProcessStateFatalEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import Names, names_of
 
 ALIVE = (ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.BACKOFF)

@@ -11,7 +11,7 @@ from typing import Any
 from supervisor.events import ProcessStateBackoffEvent, ProcessStateExitedEvent
 from supervisor.states import ProcessStates
 
-from .guard import Plugin
+from .plugin import Plugin
 
 DEATHS = 3
 DEATHS_WITHIN = 60.0

@@ -20,7 +20,7 @@ from supervisor.events import (
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates
 
-from .guard import Exit, Plugin
+from .plugin import Exit, Plugin
 from .values import OFF
 
 MOST = 200

@@ -24,7 +24,8 @@ from supervisor.loggers import StreamHandler
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from . import own_stdout
-from .guard import Function, Plugin
+from .guard import Function
+from .plugin import Plugin
 
 LIMIT = 16 * 1024 * 1024
 """Bytes that wait for a slow reader."""

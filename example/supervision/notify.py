@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from .guard import Note, Plugin
+from .plugin import Note, Plugin
 from .values import seconds
 
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from .descendants import VARIABLE
-from .guard import Plugin
+from .plugin import Plugin
 
 PR_SET_PDEATHSIG = 1
 WATCH = """

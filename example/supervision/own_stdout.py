@@ -9,7 +9,7 @@ from typing import Any
 
 from supervisor.options import EventListenerConfig
 
-from .guard import Plugin
+from .plugin import Plugin
 
 OWN = (
     *("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"),

@@ -34,7 +34,7 @@ from . import (
     wake,
     watchdog,
 )
-from .guard import Plugin
+from .plugin import Plugin
 from .values import is_on, names, per_program, place, seconds_or_off, status
 
 PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]] = {

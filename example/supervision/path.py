@@ -3,7 +3,7 @@
 import os
 import sys
 
-from .guard import Plugin
+from .plugin import Plugin
 
 
 def install(plugin: Plugin, place: str) -> None:

@@ -9,7 +9,7 @@ from supervisor.events import ProcessStateStartingEvent
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates, getProcessStateDescription
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import Names
 
 TICK = os.sysconf("SC_CLK_TCK")

@@ -19,7 +19,7 @@ from supervisor.states import (
 )
 from supervisor.xmlrpc import Faults, RPCError
 
-from .guard import Note, Plugin
+from .plugin import Note, Plugin
 from .values import PerProgram, names_of
 
 UP = (ProcessStates.STARTING, ProcessStates.RUNNING)

@@ -9,7 +9,7 @@ from supervisor.http import NOT_DONE_YET
 from supervisor.states import RUNNING_STATES, STOPPED_STATES
 from supervisor.xmlrpc import Faults, RPCError
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import MOST_PROCESSES
 
 

@@ -10,7 +10,7 @@ import socket
 
 from supervisor.events import SupervisorStoppingEvent
 
-from .guard import Plugin
+from .plugin import Plugin
 
 OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 

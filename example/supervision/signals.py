@@ -8,7 +8,7 @@ does what it would do right after exec.
 
 import signal
 
-from .guard import Plugin
+from .plugin import Plugin
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
 """What supervisord has handlers for, but SIGCHLD."""

@@ -17,7 +17,7 @@ from supervisor.events import (
 from supervisor.states import SupervisorStates
 
 from . import reload
-from .guard import Plugin
+from .plugin import Plugin
 
 MOMENT = 2.0
 """`update` adds the new group at once, when it has removed the old one."""

@@ -13,7 +13,7 @@ from typing import Any
 from supervisor.events import ProcessStateStoppingEvent, SupervisorStoppingEvent
 from supervisor.states import ProcessStates, SupervisorStates
 
-from .guard import Plugin
+from .plugin import Plugin
 
 MOST_FOR_A_LATER_PRIORITY = 1.0
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)

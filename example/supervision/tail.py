@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor import options, rpcinterface, xmlrpc
 
-from .guard import Plugin
+from .plugin import Plugin
 
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 

@@ -10,7 +10,7 @@ import signal
 
 from supervisor.states import SupervisorStates
 
-from .guard import Plugin
+from .plugin import Plugin
 
 
 def install(plugin: Plugin, _: object) -> None:

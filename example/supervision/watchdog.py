@@ -9,7 +9,7 @@ import time
 
 from supervisor.states import ProcessStates
 
-from .guard import Plugin
+from .plugin import Plugin
 from .values import PerProgram, seconds
 
 SHORTEST = 3.0

@@ -1,0 +1,144 @@
+"""What the parts know together of one supervisord and its processes."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from supervisor.options import make_namespec
+from supervisor.states import ProcessStates
+
+from .guard import Function, Hooks
+from .values import names_of
+
+
+class Exit(NamedTuple):
+    """How a process ended."""
+
+    pid: int
+    status: int
+    """As waitpid returns it."""
+    at: float
+    why: str
+
+
+@dataclass
+class Note:
+    """What a process has said of itself by sd_notify; times are time.monotonic()'s."""
+
+    pid: int
+    ready_at: float | None = None
+    heard_at: float | None = None
+    """Its last WATCHDOG=1."""
+    status: str = ""
+    stopping: bool = False
+    stop_seconds: float | None = None
+    """How long it may take to stop, once told."""
+
+
+STEADY_SECONDS = 10.0
+"""Who has run so long could start, even if it says nothing of itself."""
+
+
+class Plugin(Hooks):
+    """The hooks of one supervisord, and what is known of its processes."""
+
+    def __init__(self, supervisord: Any):
+        super().__init__(supervisord)
+        self.run = secrets.token_hex(8)
+        """A name for the time until supervisord exits or reloads."""
+        self.interfaces = 0
+        """How many HTTP servers have been given their interface."""
+        self.methods: dict[str, Function] = {}
+        """Name -> function(interface, …): what the parts publish by XML-RPC."""
+        self.notes: dict[str, Note] = {}
+        """What processes have said of themselves, by full name."""
+        self.blame: dict[str, str] = {}
+        """Why a process that is about to be killed is, by full name."""
+        self.exits: dict[str, Exit] = {}
+        """How each process ended last, by full name."""
+        self.starts: Counter[str] = Counter()
+        """How often each process was started, by full name."""
+        self.is_ready: Function = lambda process: process.state == ProcessStates.RUNNING
+        """Whether a process does its work; the part `ready` knows more of that."""
+        self.busy: dict[str, str] = {}
+        """Groups whose processes are being exchanged, and by what."""
+        self.kill_at: dict[int, float] = {}
+        """When a process that is stopping is killed, by time.time(), where not as its file says."""
+        self.successors: set[str] = set()
+        """Full names of processes that are to take over from others, and do not count yet."""
+        self._proven: set[str] = set()
+        self.after(self.options, "waitpid", self._note_exit)
+
+    @staticmethod
+    def key(process: Any) -> str:
+        """A process's full name, as supervisorctl takes it: `worker:worker_00`, or `beat`."""
+        return str(make_namespec(process.group.config.name, process.config.name))
+
+    def _note_exit(self, waited: tuple[int, int]) -> None:
+        pid, status = waited
+        process = self.options.pidhistory.get(pid)
+        if process is None:
+            return
+        key, now = self.key(process), time.time()
+        why = "stopped" if process.killing else self.blame.pop(key, "")
+        self.exits[key] = Exit(pid, status, now, why)
+        note = self.note(process)
+        if (note and note.ready_at) or now - process.laststart >= STEADY_SECONDS:
+            self._proven.add(key)
+
+    def was_ready(self, process: Any) -> bool:
+        """Whether a process that has ended was ready, then or before: it can work, once mended.
+
+        Of a program that says nothing of itself: whether it has run for STEADY_SECONDS.
+        """
+        return self.key(process) in self._proven
+
+    def note(self, process: Any) -> Note | None:
+        """What the process that runs now has said, or None when it has said nothing."""
+        note = self.notes.get(self.key(process))
+        return note if note and process.pid and note.pid == process.pid else None
+
+    def rename(self, before: str, after: str | None) -> None:
+        """Take what is known of a process over to another full name; for None, forget it."""
+        self.successors.discard(before)
+        self._proven.discard(before)
+        last, note, starts = (
+            self.exits.pop(before, None),
+            self.notes.pop(before, None),
+            self.starts.pop(before, 0),
+        )
+        if after is None:
+            return
+        self.starts[after] += starts
+        if note:
+            self.notes[after] = note
+        if last:
+            self.exits[after] = last
+
+    def give_up(self, process: Any, why: str) -> None:
+        """FATAL, for a process that has ended and would be started again."""
+        if process.state != ProcessStates.BACKOFF:
+            process.change_state(ProcessStates.BACKOFF)
+        process.spawnerr = why
+        self.options.logger.warn(f"gave up: {process.config.name}: {why}")
+        process.give_up()
+
+    def process_of(self, environ: dict[str, str]) -> Any:
+        """The process object of a program that is about to run with this environment."""
+        group = self.supervisord.process_groups[environ["SUPERVISOR_GROUP_NAME"]]
+        return group.processes[environ["SUPERVISOR_PROCESS_NAME"]]
+
+    def unmatched(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that no program, process or group of the file has."""
+        known = set(self.supervisord.process_groups).union(
+            self.options.programs, *map(names_of, self.processes())
+        )
+        return [name for name in names if name not in known]
+
+    def processes(self) -> list[Any]:
+        """All of supervisord's process objects."""
+        groups = list(self.supervisord.process_groups.values())
+        return [process for group in groups for process in list(group.processes.values())]
