@@ -60,7 +60,11 @@ async def worker(process: "Process", settings: Settings) -> None:
         print(f"wrong setting: TASK: tasks.py has no function {settings.task!r}", file=sys.stderr)
         sys.exit(2)
     limits = worker.Limits(
-        settings.concurrency, settings.job_timeout, settings.max_attempts, settings.drain_seconds
+        settings.concurrency,
+        settings.job_timeout,
+        settings.max_attempts,
+        settings.drain_seconds,
+        settings.dead_limit,
     )
     async with lifespan.of(tasks, process):
         await worker.run(process, settings.redis_url, settings.redis_key, work, limits)

@@ -38,6 +38,8 @@ class Settings(Environment):
     job_timeout: float = seconds(300, 0.001, 1_000_000)
     # How often an item may fail until it goes to the dead list.
     max_attempts: int = whole(5, 1, 1000)
+    # How many items the dead list keeps; beyond that it loses the oldest.
+    dead_limit: int = whole(10_000, 1, 1_000_000_000)
     # How many items may wait before beat stops pushing.
     queue_limit: int = whole(100_000, 1, 1_000_000_000_000)
     # How long what is in hand may take to end after TERM.

@@ -18,6 +18,8 @@ from redis.exceptions import ResponseError
 from .link import Connection
 from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 from .rights import ensure
+from .slots import Failure
+from .task import Attempt
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Charge:
     delay: float  # seconds until the next attempt
     attempts: int  # after so many failures there is none
     why: str
+    is_exact: bool  # whether the task has asked for the delay
 
 
 class Hand:
@@ -43,7 +46,7 @@ class Hand:
     then `part` must follow. In each case the hand is as it was before.
     """
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, dead_limit: int) -> None:
         self.taken: deque[tuple[int, bytes]] = deque()
         self.done: list[int] = []
         self.failed: dict[int, Charge] = {}
@@ -59,6 +62,8 @@ class Hand:
         self._connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
         self._consumer = Consumer(key)
         self._histories: dict[int, History] = {}
+        self._dead_limit = dead_limit
+        self._has_told_of_losses = False
 
     # the consumer: one connection's name
 
@@ -161,10 +166,13 @@ class Hand:
             return []
         return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
 
-    def _charges(self) -> list[tuple[int, tuple[float, int, str]]]:
+    def _charges(self) -> list[tuple[int, tuple[float, int, str, int, bool]]]:
         # Of the item that a WAIT has brought, Redis hears by this STEP: a FAIL would not find it.
         return [
-            (item_id, (charge.delay, charge.attempts, charge.why))
+            (
+                item_id,
+                (charge.delay, charge.attempts, charge.why, self._dead_limit, charge.is_exact),
+            )
             for item_id, charge in self.failed.items()
             if item_id != self._consumer.started[0]
         ]
@@ -189,6 +197,7 @@ class Hand:
         for (item_id, _), answer in zip(charges, answers, strict=False):
             if not isinstance(answer, ResponseError):
                 del self.failed[item_id]
+                self._tell_losses(answer)
         return [answer for answer in answers if isinstance(answer, ResponseError)]
 
     async def skip_unreadable(self, size: int, attempts: int) -> None:
@@ -199,29 +208,44 @@ class Hand:
         found = await self._ask(self._consumer.weigh())
         if found >= size:
             why = f"its {found / 1e6:.1f} MB cannot be read in time"
-            self.fail(self._consumer.skip(), why, attempts)
+            self.fail(self._consumer.skip(), Failure(why), attempts)
+
+    def _tell_losses(self, lost: int) -> None:
+        """Tell, once, that the dead list loses items."""
+        if lost and not self._has_told_of_losses:
+            self._has_told_of_losses = True
+            logger.warning("the dead list is full, and loses its oldest: see DEAD_LIMIT")
+
+    def describe(self, item_id: int, deadline: float) -> Attempt:
+        """What the worker is doing with this item."""
+        history = self._histories.get(item_id, FRESH)
+        return Attempt(self._name(item_id), history.failures + 1, history.deaths, deadline)
 
     # what goes out of it
 
-    def fail(
-        self, item_id: int, why: str, attempts: int, error: BaseException | None = None
-    ) -> None:
+    def fail(self, item_id: int, failure: Failure, attempts: int) -> None:
         """Note that an item has failed; the next `step` tells Redis.
 
-        If that makes `attempts` failures, the item is dead. Else it is tried again after a time of
-        up to 1, 2, 4, … BACKOFF_MOST seconds; that is random, to spread retries.
+        If that makes `attempts` failures, the item is dead. Else it is tried again when the task
+        has asked for it, or after a time of up to 1, 2, 4, … BACKOFF_MOST seconds; that is random,
+        to spread retries.
         """
-        failures = self._histories.pop(item_id, FRESH).failures + 1
+        failures = self._histories.get(item_id, FRESH).failures + 1
         most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
-        delay = random.uniform(0, most)  # noqa: S311 no secret
-        then = "given up" if failures >= attempts else f"again in {delay:.1f} s"
+        has_asked = failure.after is not None
+        delay = random.uniform(0, most) if failure.after is None else failure.after  # noqa: S311 no secret
+        is_dead = failures >= attempts
+        level = logging.ERROR if is_dead else logging.INFO if has_asked else logging.WARNING
+        then = "given up" if is_dead else f"again in {delay:.1f} s"
         # By the name that the key `retry` shows. What the item holds may be a secret.
-        logger.warning(
-            *("item %s failed, %s (%d of %d): %s", self._name(item_id), then, failures, attempts),
-            why,
-            exc_info=error,
+        logger.log(
+            level,
+            *("item %s failed, %s (%d of %d): %s", self._name(item_id), then),
+            *(failures, max(failures, attempts), failure.why),
+            exc_info=failure.error,
         )
-        self.failed[item_id] = Charge(delay, attempts, why)
+        self._histories.pop(item_id, None)
+        self.failed[item_id] = Charge(delay, attempts, failure.why, has_asked)
 
     def _name(self, item_id: int) -> str:
         return f"{self._consumer.name}#{item_id}"
@@ -263,8 +287,9 @@ class Hand:
         return bool(dead)
 
     async def _tend(self, known: list[int], dead: list[bytes]) -> list[bytes]:
-        reply = await self._ask(self._consumer.tend(known, dead))
+        reply = await self._ask(self._consumer.tend(known, dead, self._dead_limit))
         found = self._consumer.tended(reply)
+        self._tell_losses(found.lost)
         if found.given_up:
             logger.error("%d items given up: each killed its worker four times", found.given_up)
         for item_id, item, history in found.forgotten:

@@ -171,7 +171,7 @@ request.join = function()
   return (alive or redis.call('EXISTS', hand) == 1) and 1 or 0
 end
 
--- FAIL id delay attempts why most_dead exact: charge one failure to an item in hand. It is due again
+-- FAIL id delay attempts why dead_limit exact: charge one failure to an item in hand. It is due again
 -- after `delay` ms, or dead if it has failed `attempts` times now. `exact` is 1 if the task itself
 -- has asked for that delay. Returns how many the dead list loses for it. A repeat does nothing: the
 -- item is no longer in hand.

@@ -22,7 +22,6 @@ LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given t
 TEND = 1.0  # seconds between two looks at the other consumers
 GAP = 2.5  # seconds; when nobody could reach Redis for longer, no consumer is to blame for silence
 REST = 1.0  # seconds that a suspect waits for each of its deaths
-MOST_DEAD = 10_000  # items that the dead list keeps
 BACKOFF_MOST = 600.0  # seconds until a retry, at most
 _RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
 
@@ -204,17 +203,17 @@ class Consumer:
         delay: float,
         attempts: int,
         why: str,
-        most_dead: int = MOST_DEAD,
-        exact: bool = False,
+        dead_limit: int,
+        is_exact: bool,
     ) -> Request:
         """Charge a failure to an item, to be tried again in `delay` seconds.
 
         If that makes `attempts` failures, it goes to the dead list, which keeps the last
-        `most_dead` items; the reply is how many it has lost for this one. `exact` if the task
+        `dead_limit` items; the reply is how many it has lost for this one. `is_exact` if the task
         itself has asked for the delay.
         """
         times = (round(delay * 1000), attempts)
-        return self._request("fail", item_id, *times, why, most_dead, int(exact))
+        return self._request("fail", item_id, *times, why, dead_limit, int(is_exact))
 
     def free(self, ids: Iterable[int]) -> Request:
         """Confirm what is done and was pushed with a key."""
@@ -232,11 +231,11 @@ class Consumer:
         """Give back all that is in hand, and be registered no more."""
         return self._request("leave")
 
-    def tend(self, known: Iterable[int], dead: list[bytes], most_dead: int = MOST_DEAD) -> Request:
+    def tend(self, known: Iterable[int], dead: list[bytes], dead_limit: int) -> Request:
         """Reap the consumers `dead`, and those whose lease is over; `known` are all ids in hand."""
         times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST, BACKOFF_MOST)]
         return self._request(
-            "tend", self.first, *self._heard, *times, most_dead, len(dead), *dead, *ranges(known)
+            "tend", self.first, *self._heard, *times, dead_limit, len(dead), *dead, *ranges(known)
         )
 
     def tended(self, reply: tuple[int, int, list[bytes], list[int | bytes], int, int]) -> Tended:

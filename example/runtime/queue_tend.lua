@@ -66,7 +66,7 @@ local function unknown_to_me(first, from)
   return unknown
 end
 
--- TEND first last since lease gap delay most most_dead deaths name… [lo hi]…: each second, by every
+-- TEND first last since lease gap delay most dead_limit deaths name… [lo hi]…: each second, by every
 -- worker.
 -- Reaps the consumers that are dead: the `deaths` ones named here, and those who have not shown up
 -- for `lease` ms. The latter not within `lease` ms after a gap: nobody could show up while nobody
@@ -77,7 +77,7 @@ end
 -- Returns {now, since, names, unknown, given_up, lost}: the two times for my next TEND, the names of
 -- all consumers, {id, value, …} of what is in my hand although the worker knows only the ids lo..hi
 -- and those from `first` on (a roll-back of Redis has brought it back, so it is to be done again),
--- how many items were given up, and how many the dead list, of `most_dead` items, lost for them.
+-- how many items were given up, and how many the dead list, of `dead_limit` items, lost for them.
 request.tend = function()
   local first, last, since = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local lease, gap, delay, most = unpack(ARGV, 8, 11)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from .task import Again, Attempt, GiveUp, doing
+
 logger = logging.getLogger(__name__)
 
 Work = Callable[[Any], Any]
@@ -31,6 +33,8 @@ class Failure:
     """What the task raised, if that was it."""
     is_final: bool = False
     """Whether another attempt would end just the same."""
+    after: float | None = None
+    """Seconds until the next attempt, if the task has asked for that."""
 
 
 @dataclass(slots=True)
@@ -51,7 +55,8 @@ class Slots:
 
     `work` takes an item: a coroutine function in the event loop, any other in a thread. An item
     fails that runs longer than `timeout` seconds; its task is cancelled, its thread cannot be.
-    Raises TypeError if `work` is no function of one argument with the type hint str or bytes.
+    `describe` tells of an attempt by its id and deadline. Raises TypeError if `work` is no function
+    of one argument with the type hint str or bytes.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Slots:
         taken: deque[tuple[int, bytes]],
         done: Callable[[int], None],
         failed: Callable[[int, Failure], None],
+        describe: Callable[[int, float], Attempt],
     ) -> None:
         self.running: dict[int, Slot] = {}
         self.changed = asyncio.Event()
@@ -75,6 +81,7 @@ class Slots:
         self._taken = taken
         self._done = done
         self._failed = failed
+        self._describe = describe
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self._will_start = False  # the event loop is about to call `start`
@@ -133,12 +140,12 @@ class Slots:
                 self._failed(item_id, Failure(why, is_final=True))
                 continue
             if self._is_threaded:
-                if not self._start_thread(item_id, argument):
+                if not self._start_thread(item_id, argument, deadline):
                     taken.appendleft((item_id, item))
                     break
                 running[item_id] = Slot(None, deadline, len(item))
                 continue
-            task = spawn(loop, perform(item_id, argument))
+            task = spawn(loop, perform(item_id, argument, deadline))
             if not task.done():
                 running[item_id] = Slot(task, deadline, len(item))
         if running and self._sweeper is None:
@@ -156,16 +163,14 @@ class Slots:
         if self.running:
             await asyncio.sleep(LAST_GRACE)
 
-    def _start_thread(self, item_id: int, argument: str | bytes) -> bool:
+    def _start_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
         """Whether a thread could be had; if not, no more are asked for from now on.
 
         Raises RuntimeError if there is not even one.
         """
         try:
-            work = threading.Thread(
-                target=self._perform_here, args=(item_id, argument), daemon=True
-            )
-            work.start()
+            arguments = (item_id, argument, deadline)
+            threading.Thread(target=self._perform_here, args=arguments, daemon=True).start()
         except RuntimeError:
             if not self.running:
                 raise
@@ -174,17 +179,19 @@ class Slots:
             return False
         return True
 
-    async def _perform(self, item_id: int, argument: str | bytes) -> None:
+    async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         error = None
+        doing.set((self._describe, item_id, deadline))
         try:
             await self._work(argument)
         except BaseException as raised:  # an exit would end the event loop, and all that runs
             error = raised
         self._end(item_id, error)
 
-    def _perform_here(self, item_id: int, argument: str | bytes) -> None:
+    def _perform_here(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         """The same in the thread that calls."""
         error: BaseException | None = None
+        doing.set((self._describe, item_id, deadline))
         try:
             result = self._work(argument)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
@@ -200,7 +207,7 @@ class Slots:
             if error is None:
                 self._done(item_id)
             else:
-                self._failed(item_id, Failure(_described(error), error))
+                self._failed(item_id, _failure(error))
         self.changed.set()
         if self._taken and not self._will_start:
             # Once for all that end in this turn of the event loop.
@@ -227,6 +234,16 @@ class Slots:
             # The task may not have begun yet: then `_perform` does not see its end.
             slot.task.add_done_callback(lambda _: self.running.pop(item_id, None))
             slot.task.cancel()
+
+
+def _failure(error: BaseException) -> Failure:
+    match error:
+        case GiveUp():
+            return Failure(_described(error), is_final=True)
+        case Again():
+            return Failure(_described(error), after=error.after)
+        case _:
+            return Failure(_described(error), error)
 
 
 def _described(error: BaseException) -> str:

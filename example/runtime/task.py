@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+MOST = 1e9  # seconds until another attempt, some thirty years
+
 
 class GiveUp(Exception):  # noqa: N818 it is said, not told of
     """Raise it for an item that can never be done: the dead list has it at once, and the reason."""
@@ -17,6 +19,8 @@ class Again(Exception):  # noqa: N818
 
     def __init__(self, why: str = "asked for it", *, after: float) -> None:
         super().__init__(why)
+        if not 0 <= after <= MOST:
+            raise ValueError(f"Again(after={after!r}): use seconds from 0 to {MOST:.0f}")
         self.after = after
 
 

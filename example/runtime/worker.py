@@ -44,6 +44,7 @@ class Limits:
     job_timeout: float = 300.0  # seconds
     max_attempts: int = 5
     drain_seconds: float = 5.0
+    dead_limit: int = 10_000
 
 
 async def run(process: Process, url: str, key: str, work: Work, limits: Limits) -> None:
@@ -142,11 +143,12 @@ class Worker:
         show: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.life = Life.JOINING
-        self.hand = Hand(url, key)
+        self.hand = Hand(url, key, limits.dead_limit)
         self.slots = Slots(
             *(work, limits.concurrency, limits.job_timeout, self.hand.taken),
             done=self.hand.done.append,
             failed=self._failed,
+            describe=self.hand.describe,
         )
         self.appetite = Appetite()
         self._limits = limits
@@ -305,7 +307,7 @@ class Worker:
 
     def _failed(self, item_id: int, failure: Failure) -> None:
         attempts = 1 if failure.is_final else self._limits.max_attempts
-        self.hand.fail(item_id, failure.why, attempts, failure.error)
+        self.hand.fail(item_id, failure, attempts)
 
     # what is needed next
 

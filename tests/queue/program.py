@@ -8,6 +8,7 @@ kill -9: "start pid time item" or "end pid time item".
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import time
 from typing import Any
 
 from example.runtime import link, log, names, process, slots, worker
+from example.runtime.task import Again, GiveUp, attempt
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 LEDGER = os.open(OPTIONS["ledger"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -31,6 +33,12 @@ def act(words: list[str]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if "fail" in words:
         raise ValueError("told to fail")
+    if "giveup" in words:
+        raise GiveUp("told to give up")
+    if "again" in words and attempt().number == 1:
+        raise Again("told to wait", after=float(words[words.index("again") + 1]))
+    if "who" in words:
+        logging.info("here", extra={"left": attempt().deadline - time.monotonic()})
 
 
 async def take_bytes(item: bytes) -> None:
@@ -111,5 +119,5 @@ async def main() -> None:
 if host := OPTIONS.get("host"):
     names.PLACE = f"{host}/elsewhere"
 link._TIMEOUT = OPTIONS["answer_seconds"] or link._TIMEOUT
-log.configure("info", "text")
+log.configure("info", OPTIONS["log_format"])
 process.run(main)

@@ -307,7 +307,7 @@ def test_a_clock_that_was_set_back_puts_no_retry_off_for_longer_than_any(
     for kind in ("retry", "suspects"):
         members = {f"x#{each} 0 1 late": now + 3_600_000 for each in range(40)}
         client.zadd(NAME[kind], members | {"x#99 0 1 soon": now})
-    client.execute_command(*consumer.tend([], []))
+    client.execute_command(*consumer.tend([], [], 10))
     for kind in ("retry", "suspects"):
         (soon, first), *late = client.zrange(NAME[kind], 0, -1, withscores=True)
         assert (soon, round(first)) == (b"x#99 0 1 soon", round(now))

@@ -1,12 +1,14 @@
 """docs/tasks.md: what stands there, as somebody's tasks.py."""
 
+import http.server
 import json
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -45,8 +47,36 @@ def test_a_lifespan(start: Start, redis: Server) -> None:
     eventually(lambda: redis.client.hgetall("counts") == {b"one": b"2", b"two": b"1"})
 
 
+class Pages(http.server.BaseHTTPRequestHandler):
+    """/404 and so on: the answer has that status. The second time everything is there."""
+
+    asked: ClassVar[set[str]] = set()
+
+    def do_GET(self) -> None:
+        status = 200 if self.path in self.asked else int(self.path[1:])
+        self.asked.add(self.path)
+        self.send_response(status)
+        self.send_header("Retry-After", "1.5")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_task_may_know_and_say(start: Start, redis: Server) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = f"http://127.0.0.1:{server.server_port}"
+        worker = start("What a task may know, and say")
+        worker.push(f"{page}/404", f"{page}/429")
+        worker.says("given up (1 of 1): GiveUp: there is no such page")
+        worker.says("again in 1.5 s (1 of 5): Again: too many requests", "attempt 2")
+        server.shutdown()
+    eventually(lambda: not redis.client.exists("TESTING", "{TESTING}:later", "{TESTING}:retry"))
+
+
 def test_several_kinds_of_task(start: Start) -> None:
-    worker = start("Several kinds of task on one queue", MAX_ATTEMPTS="1")
+    worker = start("Several kinds of task on one queue")
     worker.push(json.dumps({"kind": "mail", "to": "Ada", "text": "hello"}))
     worker.push(json.dumps({"kind": "thumbnail", "file": "cat.png", "width": 64}))
     worker.push(json.dumps({"kind": "thumbnail", "file": "dog.png", "width": "wide"}))

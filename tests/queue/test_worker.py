@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from example.runtime import process, slots, worker
 from example.runtime.queue import SOURCE, Consumer
+from example.runtime.task import Again, attempt
 
 from ..layout import Layout
 from ..server import Server
@@ -112,7 +114,7 @@ def test_blmove_gives_nothing_to_a_worker_that_is_no_more(each_redis: Server) ->
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(client.execute_command, *gone.wait(10))
         eventually(lambda: client.info("clients")["blocked_clients"] == 1)
-        client.execute_command(*other.tend([], [gone.name.encode()]))
+        client.execute_command(*other.tend([], [gone.name.encode()], 10))
         client.lpush(KEY, "x")
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             waiting.result()
@@ -144,6 +146,59 @@ def test_the_log_names_an_item_that_failed_as_the_retries_do(workers: Workers) -
     names = [member.split(b" ")[0].decode() for member in waiting]
     workers.eventually(lambda: all(f"item {name} failed, again" in workers.log() for name in names))
     assert "hunter" not in workers.log()
+
+
+@pytest.mark.parametrize("work", ["bytes", "thread"])
+def test_a_task_may_say_that_its_item_can_never_be_done(workers: Workers, work: str) -> None:
+    """Once, not MAX_ATTEMPTS times; told as an error, without a traceback."""
+    workers.start(work)
+    workers.push("giveup")
+    (entry,) = workers.eventually(workers.dead)
+    assert (entry[b"why"], entry[b"failures"]) == (b"GiveUp: told to give up", b"1")
+    assert workers.told("start") == ["giveup"]
+    assert "ERROR item " in workers.log()
+    assert "Traceback" not in workers.log()
+
+
+@pytest.mark.parametrize("work", ["bytes", "thread"])
+def test_a_task_may_say_when_to_try_its_item_again(workers: Workers, work: str) -> None:
+    """To the second, where chance would have it within one; it counts as an attempt."""
+    workers.start(work)
+    workers.push("again 1.5")
+    workers.eventually(lambda: workers.told("end"))
+    (first, _, _), (second, _, _) = workers.lines("start")
+    assert second - first >= 1.5
+    assert "INFO item " in workers.log()
+    assert "again in 1.5 s (1 of 5): Again: told to wait" in workers.log()
+    assert workers.eventually(workers.at_rest)
+    with pytest.raises(ValueError, match="use seconds"):
+        Again(after=-1)
+
+
+def test_a_task_knows_its_attempt_and_json_lines_tell_it(workers: Workers) -> None:
+    """Also in a thread, and beside what `extra` gives. Deaths count apart."""
+    first = workers.start("thread")
+    workers.push("nap 0.5 again 0 who")
+    workers.eventually(lambda: workers.told("start"))
+    workers.kill(first)
+    workers.log_format = "json"
+    workers.start("thread", job_timeout=50)
+    workers.eventually(lambda: workers.told("end"))
+    lines = [json.loads(line) for line in workers.log().splitlines()]
+    (line,) = [line for line in lines if line["message"] == "here"]
+    assert (line["attempt"], line["deaths"]) == (2, 1)
+    assert 0 < line["left"] <= 50
+    assert any(f"item {line['item'].split('#')[0]}#" in each["message"] for each in lines)
+    with pytest.raises(LookupError):
+        attempt()
+
+
+def test_the_dead_list_loses_its_oldest_and_tells_so(workers: Workers) -> None:
+    workers.start(dead_limit=3)
+    workers.push(*(f"giveup {number}" for number in range(5)))
+    workers.eventually(lambda: len(workers.told("start")) == 5 and workers.at_rest())
+    assert len(workers.dead()) == 3
+    assert workers.log().count("the dead list is full") == 1
 
 
 @pytest.mark.parametrize(
