@@ -26,6 +26,12 @@ SHARE = 0.75
 TELL_SECONDS = 60.0
 """What goes on is told once in this time."""
 
+HEADERS_SIZE = 65536
+"""Bytes of one request's headers; uvicorn's `h11` has this bound, and `httptools` none."""
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n"
     b"connection: close\r\n\r\n"
@@ -47,7 +53,8 @@ class Limits:
         class Limited(protocol):  # type: ignore[misc]
             def connection_made(self, transport: asyncio.Transport) -> None:
                 self.mark: object = (HEADERS, None, 0)
-                self.since, self.arrived = self.loop.time(), 0
+                self.since = self.loop.time()
+                self.arrived = self.headers_size = 0
                 if limits.admits(self.since):
                     super().connection_made(transport)
                 else:
@@ -55,15 +62,17 @@ class Limits:
                     transport.write(BUSY)
                     transport.close()
 
-        # Of bodies alone where that can be, so that a request without one costs nothing.
-        counted = "on_body" if hasattr(protocol, "on_body") else "data_received"
-        receive = getattr(protocol, counted)
+            def data_received(self, data: bytes) -> None:
+                self.arrived += len(data)
+                super().data_received(data)
+                if self.cycle is None or self.cycle.response_complete:
+                    self.headers_size += len(data)
+                    if self.headers_size > HEADERS_SIZE and not self.transport.is_closing():
+                        self.transport.write(TOO_LARGE)
+                        self.transport.close()
+                else:
+                    self.headers_size = 0
 
-        def count(self: Any, data: bytes) -> None:
-            self.arrived += len(data)
-            receive(self, data)
-
-        setattr(Limited, counted, count)
         return Limited
 
     def admits(self, now: float) -> bool:

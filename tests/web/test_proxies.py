@@ -97,7 +97,7 @@ def listen_for_proxy(layout: Layout, home: Path) -> str:
 @pytest.fixture(params=PROXIES)
 def site(request: pytest.FixtureRequest, behind: Behind) -> Site:
     """Each proxy in turn, in front of the layout."""
-    return behind(request.param, DRAIN_SECONDS="8")
+    return behind(request.param, DRAIN_SECONDS="8", UVICORN_ACCESS_LOG="1")
 
 
 def test_it_is_as_if_nobody_were_between(site: Site) -> None:
@@ -112,6 +112,8 @@ def test_it_is_as_if_nobody_were_between(site: Site) -> None:
             assert next(events.iter_lines()) == "data: tick"
         assert client.post("/upload", content=b"x" * 5_000_000).text == "5000000"
     assert asyncio.run(_echo(site)) == "hello"
+    log = site.layout.log("app:app_00") + site.layout.log("app:app_01")
+    assert '127.0.0.5:0 - "GET /who HTTP/1.1" 200' in log
 
 
 async def _echo(site: Site) -> str | bytes:

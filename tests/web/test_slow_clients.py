@@ -85,6 +85,17 @@ def test_a_slow_request_is_given_up(http: str, said: bytes, serve: Serve, connec
         assert client.recv(100) == b""
 
 
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_headers_without_end_are_refused(http: str, serve: Serve, connect: Connect) -> None:
+    """Before they fill the memory; and the next client is served."""
+    app = serve(READS_ALL, UVICORN_HTTP=http)
+    client = connect(app, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    header = b"X-More: " + b"x" * 10_000 + b"\r\n"
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        client.sendall(header * 10_000)
+    assert app.answers()
+
+
 def test_an_answer_that_nobody_reads_is_given_up(serve: Serve, connect: Connect) -> None:
     app = serve(READS_ALL + IMPATIENT)
     client = connect(app, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
