@@ -18,16 +18,16 @@ class Hand(NamedTuple):
 async def count(url: str, key: str) -> tuple[int, Mapping[int, Hand]]:
     """How many items wait, and the hands of this machine's workers by their process ids.
 
-    Items wait on the list, or for a next attempt that is due. Raises one of link.ERRORS.
+    Items wait on the list, or for a time that has come. Raises one of link.ERRORS.
     """
-    inbox, workers, retry, suspects, *_ = keys(key)
+    inbox, workers, retry, suspects, *_, later, _ = keys(key)
     nexts, hands = prefixes(key)
     async with connect(await locate(url, key), timeout=2.0) as client:
-        seconds, _ = await client.time()
+        seconds, microseconds = await client.time()
         ask: Any = client.pipeline(transaction=False)
         ask.llen(inbox)
-        for parked in (retry, suspects):
-            ask.zcount(parked, "-inf", seconds * 1000)
+        for parked in (retry, suspects, later):
+            ask.zcount(parked, "-inf", seconds * 1000 + microseconds // 1000)
         ask.zrange(workers, 0, -1)
         *waiting, names = await ask.execute()
         here = [name.decode() for name in names if name.decode().startswith(f"{PLACE}/")]
