@@ -12,7 +12,8 @@ from .plugin import Plugin
 from .values import PerProgram
 
 STARTUP_SECONDS = 5
-"""A program reads its configuration at once: later, the same status means something else."""
+"""A program reads its configuration at once: later, the same status means something else. Of one
+that must say when it is ready, no time is needed: on a slow machine it takes longer."""
 
 
 def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
@@ -28,7 +29,7 @@ def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
                 last
                 and status is not None
                 and os.waitstatus_to_exitcode(last.status) == status
-                and _died_early(process)
+                and (process in plugin.must_say_so or _died_early(process))
                 and not plugin.was_ready(process)
                 and not _is_expected(process, status)
             ):

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,6 +63,8 @@ class Plugin(Hooks):
         """How often each process was started, by full name."""
         self.is_ready: Function = lambda process: process.state == ProcessStates.RUNNING
         """Whether a process does its work; the part `ready` knows more of that."""
+        self.must_say_so: Container[Any] = ()
+        """Processes that are not ready before they have said so by sd_notify."""
         self.busy: dict[str, str] = {}
         """Groups whose processes are being exchanged, and by what."""
         self.kill_at: dict[int, float] = {}
@@ -86,13 +88,15 @@ class Plugin(Hooks):
         why = "stopped" if process.killing else self.blame.pop(key, "")
         self.exits[key] = Exit(pid, status, now, why)
         note = self.note(process)
-        if (note and note.ready_at) or now - process.laststart >= STEADY_SECONDS:
+        # On a slow machine a program may need longer to fail than others to prove themselves.
+        silent = process not in self.must_say_so
+        if (note and note.ready_at) or (silent and now - process.laststart >= STEADY_SECONDS):
             self._proven.add(key)
 
     def was_ready(self, process: Any) -> bool:
         """Whether a process that has ended was ready, then or before: it can work, once mended.
 
-        Of a program that says nothing of itself: whether it has run for STEADY_SECONDS.
+        Of a program that need not say so: also whether it has run for STEADY_SECONDS.
         """
         return self.key(process) in self._proven
 

@@ -17,6 +17,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def install(plugin: Plugin, must_say_so: Names) -> None:
+    plugin.must_say_so = must_say_so
     plugin.is_ready = lambda process: _is_ready(plugin, process, must_say_so)
 
     def ready(_: object) -> list[dict[str, Any]]:

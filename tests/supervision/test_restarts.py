@@ -87,6 +87,16 @@ def test_a_configuration_error_is_not_tried_again(foreign: Make) -> None:
     assert "Exit status 2: its configuration is wrong" in here.ctl("status", "wrong").stdout
 
 
+def test_a_slow_machine_is_no_excuse_for_a_wrong_configuration(foreign: Make) -> None:
+    """Where a program takes more than seconds to find out, and must say when it is ready."""
+    here = foreign(
+        "[program:wrong]\ncommand=/bin/sh -c 'sleep 5.5; exit 2'\nstartsecs=0\n",
+        "config_error = 2\nready = wrong",
+    ).start()
+    here.eventually(lambda: here.table() == {"wrong": "FATAL"})
+    assert len(spawned(here, "wrong")) == 1
+
+
 def test_a_program_in_a_group_may_have_its_own_status(foreign: Make) -> None:
     """By the name of the program, which is neither that of the group nor of a process."""
     here = foreign(
