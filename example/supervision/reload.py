@@ -1,23 +1,54 @@
-"""The sockets that supervisord holds stay open over a reload: HUP, or `supervisorctl reload`.
+"""A reload, by HUP or `supervisorctl reload`: it refuses no connection, nor ends by a faulty file.
 
-A reload begins a new run in the same process: it closes all descriptors, reads the file anew and
-opens each socket again. What is kept here is spared, and taken for the same address in the new run.
+A reload stops all programs and begins a new run in the same process: it reads the file, closes all
+descriptors and opens each socket again. A faulty file would end supervisord there, so the file is
+tried first. Sockets that are kept here stay open, and the new run takes them for the same address.
 """
 
+import io
 import os
 import socket
+import sys
 from typing import Any
 
 from supervisor.options import ServerOptions
+from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from .startup import around
+from .plugin import Plugin
+from .startup import around, faults
 
 Kind = tuple[Any, ...]
 
 _kept: dict[Kind, socket.socket] = {}
 _changed: list[Any] = []
 """Configurations that open the socket which was kept for them."""
+
+
+def install(plugin: Plugin, _: object) -> None:
+    """Have a reload with a faulty file refused."""
+
+    def on_turn() -> None:
+        options = plugin.options
+        # Asked for in this turn: the next one would begin to stop the programs.
+        if options.mood != SupervisorStates.RESTARTING or plugin.supervisord.stopping:
+            return
+        if fault := _fault():
+            options.mood = SupervisorStates.RUNNING
+            options.logger.error(f"no reload: {fault}; everything goes on as before")
+
+    plugin.every_turn(on_turn)
+
+
+def _fault() -> str:
+    """What is wrong with the file as it is now; "" for nothing."""
+    options = ServerOptions()
+    options.stderr = said = io.StringIO()
+    try:
+        options.realize(sys.argv[1:])
+    except SystemExit:
+        return said.getvalue().splitlines()[0].removeprefix("Error: ")
+    return "; ".join(faults(options))
 
 
 def kind(config: Any) -> Kind:

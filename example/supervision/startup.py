@@ -78,8 +78,8 @@ def _tell_why_not(original: Any, self: Any, config: Any) -> Any:
 
 @around(ServerOptions, "openhttpservers")
 def _check_and_open(original: Any, self: Any, supervisord: Any) -> None:
-    if wrong := [*_wrong_values(self), *_paths_too_long(self)]:
-        self.usage("\n".join(wrong))
+    if found := faults(self):
+        self.usage("\n".join(found))
     original(self, supervisord)
     for name, factory, values in _our_sections(self):
         if not self.server_configs:
@@ -87,6 +87,11 @@ def _check_and_open(original: Any, self: Any, supervisord: Any) -> None:
             factory(supervisord, **values)
         if all(server["family"] != socket.AF_UNIX for server in self.server_configs):
             self.logger.warn(f"{name}: {NO_SERVER}")
+
+
+def faults(options: Any) -> list[str]:
+    """What supervisord does not see in a file that it has read, a line each."""
+    return [*_wrong_values(options), *_paths_too_long(options)]
 
 
 def _our_sections(options: Any) -> list[tuple[str, Callable[..., object], dict[str, str]]]:
