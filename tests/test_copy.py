@@ -47,7 +47,7 @@ def own(example: str = Query(example="example"), TESTING: bool = False) -> dict[
 '''
 # English, and other things that only look like the name.
 STAYS = re.compile(
-    r"\b([Ff]or|[Aa]n|each|one|[Tt]he shipped) example\b|[fv}]\.example"
+    r"\b([Ff]or|[Aa]n|each|one|worked|[Tt]he shipped) example\b|[fv}]\.example"
     r"|\bexample\.(py|com|org|test)\b|x-example|with_example"
 )
 

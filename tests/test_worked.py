@@ -1,0 +1,71 @@
+"""docs/worked.md: the application that it builds, as it stands there, under supervisord."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+from websockets.sync.client import connect
+
+from .layout import ROOT, Layout
+from .package import package
+from .server import Server
+
+PAGE = (ROOT / "docs" / "worked.md").read_text()
+FILES = dict(
+    re.findall(r"^## [^\n]*`(?:\w+|[\w.]+)/(\S+)`\n.*?^```\w+\n(.*?)^```", PAGE, re.M | re.S)
+)
+
+
+@pytest.fixture
+def orders(launch: Callable[..., Any], redis: Server) -> Layout:
+    """The whole application, up and ready."""
+    layout: Layout = launch(Layout, redis)
+    code = {name[:-3]: text for name, text in FILES.items() if name.endswith(".py")}
+    assert code.keys() == {"orders", "api", "tasks", "schedule"}
+    layout.environ["PYTHONPATH"] = package(layout.folder, **code)
+    layout.override("renders", FILES["renders.conf"])
+    layout.start()
+    layout.eventually(lambda: layout.ctl("ready").returncode == 0, within=30)
+    return layout
+
+
+def post(layout: Layout, text: str) -> int:
+    body = json.dumps({"text": text}).encode()
+    url = f"http://127.0.0.1:{layout.port}/orders"
+    asked = Request(url, body, {"Content-Type": "application/json"})
+    with urlopen(asked, timeout=10) as answer:  # noqa: S310
+        return int(answer.read())
+
+
+def test_an_order_goes_all_the_way(orders: Layout) -> None:
+    """Through SQLite and both queues to a process, and its state to stream and WebSocket."""
+    with urlopen(f"http://127.0.0.1:{orders.port}/events", timeout=30) as events:
+        assert events.readline() == b"data: {}\n"
+        number = post(orders, "a book")
+        with connect(f"ws://127.0.0.1:{orders.port}/live") as socket:
+
+            def state() -> str:
+                socket.send(str(number))
+                return str(socket.recv(5))
+
+            orders.eventually(lambda: state().startswith("done: "), within=30)
+            done = state()
+        told = (json.loads(line[5:]) for line in iter(events.readline, b"") if line.strip())
+        assert {str(number): done} in told
+    orders.push(b"nightly")
+    orders.eventually(lambda: "NIGHTLY: 1 orders forgotten" in orders.stdout())
+    assert json.loads(orders.get("/orders")) == {}
+
+
+def test_it_rolls_and_stops_with_all_that_it_started(orders: Layout) -> None:
+    number = post(orders, "a book")
+    orders.eventually(lambda: "done" in json.loads(orders.get("/orders"))[str(number)], within=30)
+    for group in ("app", "worker", "renders", "beat"):
+        orders.ctl("roll", group, check=True)
+    number = post(orders, "another")
+    orders.eventually(lambda: "done" in json.loads(orders.get("/orders"))[str(number)], within=30)
+    assert orders.shutdown() == 0
+    assert not orders.living()
