@@ -28,6 +28,7 @@ SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
 PUSH_SECONDS = 5.0  # for one push, with all that it waits for
 REST_SECONDS = 10.0  # a connection unused for longer may have died with nobody told
 _CLOSED = NoConnectionError("the producer was closed")
+MOST = 1e10  # seconds, in 2286 since the epoch
 _LOT = 100  # pushes in one go at most: they share one time-out
 
 Item = str | bytes
@@ -57,13 +58,16 @@ class Requests:
             return ("EVALSHA", SHA, 1, self._keys[0], "push", self._limit, *given)
         if after is not None and at is not None:
             raise ValueError("give `after` or `at`, not both")
-        name = secrets.token_hex(8)
+        for name, seconds in (("after", after), ("at", at)):
+            if seconds is not None and not 0 <= seconds <= MOST:
+                raise ValueError(f"{name}={seconds!r}: use seconds from 0 to {MOST:.0f}")
+        producer = secrets.token_hex(8)
         when = (round((after or 0) * 1000), "") if at is None else ("", round(at * 1000))
         begin = ("EVALSHA", SHA, 3, *self._keys)
         if once is None:
-            return (*begin, "later", self._limit, name, *when, *given)
+            return (*begin, "later", self._limit, producer, *when, *given)
         digest = hashlib.sha1(once.encode(), usedforsecurity=False).hexdigest()
-        return (*begin, "once", self._limit, name, *when, digest, once, *given)
+        return (*begin, "once", self._limit, producer, *when, digest, once, *given)
 
     def judge(self, answer: bytes) -> None:
         """Raise what the answer to a push says."""

@@ -235,6 +235,17 @@ def redis_time(redis: Server) -> float:
     return seconds + microseconds / 1e6
 
 
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e13])
+def test_a_time_that_cannot_be_meant_is_refused(redis: Server, seconds: float) -> None:
+    """1e13: milliseconds for seconds."""
+    producer = SyncProducer(redis.url, "TESTING", 10)
+    with pytest.raises(ValueError, match="use seconds from 0"):
+        producer.push("x", after=seconds)
+    with pytest.raises(ValueError, match="use seconds from 0"):
+        producer.push_many(["x"], at=seconds)
+    assert redis.client.dbsize() == 0
+
+
 def test_later_items_are_counted_apart(redis: Server) -> None:
     producer = SyncProducer(redis.url, "TESTING", 2)
     producer.push_many(["1", "2"])
