@@ -103,13 +103,19 @@ def load_yours(name: str, *attributes: str) -> Any:
 
 
 def take_no_arguments(about: str | None, name: str | None = None) -> None:
-    """Exit with `about` for --help, and with status 2 for any other argument."""
+    """Exit after `about` for --help, or the version for --version; any other argument: status 2."""
     variables = ", ".join(each.name.upper() for each in fields(Settings))
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=name,
         description=about,
         epilog=f"Settings are variables of the environment, see README.md: {variables}.",
-    ).parse_args()
+    )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    if parser.parse_args().version:
+        from importlib.metadata import version
+
+        print(version(str(__package__)))
+        sys.exit()
 
 
 def __getattr__(name: str) -> Callable[[], None]:

@@ -36,6 +36,12 @@ def test_help_tells_what_it_is_and_anything_else_is_refused(command: list[str]) 
         assert f"error: unrecognized arguments: {word}" in done.stderr
 
 
+@pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[-1]], ids=["script", "parent"])
+def test_version_is_that_of_the_project(command: list[str]) -> None:
+    done = run(*command, "--version", PORT="many")
+    assert (done.returncode, done.stdout) == (0, f"{PROJECT['version']}\n")
+
+
 def test_arguments_of_a_launcher_of_ones_own_are_its_own() -> None:
     """`start_…` looks at none: here of a program that finds itself not needed."""
     code = "import example; example.start_redis()"
