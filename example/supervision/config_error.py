@@ -1,6 +1,6 @@
-"""A program that says, by its exit status, that its configuration is wrong is not tried again.
+"""A program whose exit status says that its configuration is wrong is not tried again.
 
-Unless it was ready once: then it can work, and is to as soon as somebody has mended what is wrong.
+A program that was ready once is tried on: it works again as soon as somebody has mended the fault.
 """
 
 import os

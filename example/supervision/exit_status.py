@@ -1,8 +1,8 @@
 """A critical program that is FATAL stops everything, and supervisord's exit status tells it.
 
-It is for what cannot start. As long as another process of the program, or of the group that is
-named, lives, or once one was ready, the rest goes on: a new version that does not start, or one
-that dies of its work, takes nothing healthy with it.
+It is for a program that cannot start. The rest goes on if another process of the program, or of
+the group that is named, is alive, or if one was ready before. So neither a new version that does
+not start nor one that dies of its work takes down what is healthy.
 """
 
 from typing import Any

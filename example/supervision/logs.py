@@ -1,8 +1,9 @@
 """All output in one stream: `worker_00 | a line`, on supervisord's stdout.
 
-A reader of that stream that stops reading must not freeze supervisord, so nothing here waits:
-what the reader does not take is kept up to LIMIT bytes, beyond which lines are dropped, counted
-and told. Output of programs comes by `stdout_events_enabled=true`, `stderr_events_enabled=true`.
+If the reader of that stream stops reading, supervisord must not freeze, so nothing here waits.
+Up to LIMIT bytes are kept for the reader; further lines are dropped, and their number is logged.
+A program's output arrives if its section has `stdout_events_enabled=true` or
+`stderr_events_enabled=true`.
 """
 
 import errno
@@ -30,23 +31,22 @@ from .plugin import Plugin
 LIMIT = 16 * 1024 * 1024
 """Bytes that wait for a slow reader."""
 BLOCK = 4096
-"""A pipe that polls as writable takes that much without waiting, even where the descriptor could
-not be opened anew and blocks."""
+"""A pipe that poll() calls writable takes so many bytes at once, even if its descriptor blocks."""
 LONGEST_LINE = 64 * 1024
-"""Bytes after which a line without an end is written as it is."""
+"""Bytes. A longer line is written before its end has come."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk, or a file, that is full."""
+"""The errors of a full disk, and of a file that may not grow."""
 FULL_SECONDS = 1.0
-"""How long nothing is tried on it then."""
+"""How long to wait before writing to it again."""
 FLUSH_SECONDS = 1.0
 """How long the exit waits for a slow reader."""
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 class Writer:
-    """Bytes to a descriptor without ever waiting. Stands in for `sys.stdout` in supervisord.
+    """Writes bytes to a descriptor and never waits. Takes the place of supervisord's `sys.stdout`.
 
-    `on_break(why)` is called once, when the reader is gone: from then on lines are not kept.
+    When the reader has gone, `on_break(why)` is called once, and later lines are thrown away.
     """
 
     def __init__(self, target: int, on_break: Callable[[str], object] = lambda _: None):
@@ -60,8 +60,10 @@ class Writer:
         self.full_until = 0.0
 
     def open(self) -> int:
-        """A descriptor of our own for the target. O_NONBLOCK on the target itself would hit all
-        who share it, as the shell does."""
+        """Open a descriptor of our own for the target.
+
+        O_NONBLOCK on the target itself would also change it for the shell, which shares it.
+        """
         kind = os.fstat(self.target).st_mode
         self.socket = stat.S_ISSOCK(kind)
         try:
@@ -69,7 +71,7 @@ class Writer:
                 raise OSError("neither pipe nor terminal")
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
             self.fd = os.open(f"/proc/self/fd/{self.target}", flags)
-        except OSError:  # also a pipe of another user, which cannot be opened by name
+        except OSError:  # such as a pipe of another user: it cannot be opened by name
             self.fd = os.dup(self.target)
         return self.fd
 
@@ -80,7 +82,7 @@ class Writer:
         if self.size + len(line) > LIMIT:
             self.dropped += 1
             return
-        # Together: an object for each short line would take many times its bytes.
+        # An object for each short line would take many times the bytes of the line.
         if self.waiting and len(self.waiting[-1]) + len(line) <= BLOCK:
             self.waiting[-1] += line
         else:
@@ -104,7 +106,7 @@ class Writer:
                 return
             except OSError as error:
                 if error.errno in FULL:
-                    # Room may come back. Rest meanwhile: a poll calls a file writable all the time.
+                    # There may be room later. Until then wait: poll() calls any file writable.
                     self.full_until = time.monotonic() + FULL_SECONDS
                     return
                 self.waiting.clear()
@@ -135,7 +137,7 @@ class Writer:
 
 
 class Lines:
-    """Whole lines out of the pieces that programs write, each with its program's name."""
+    """Puts the pieces that programs write together to lines, and adds the program's name."""
 
     def __init__(self, writer: Writer, style: Literal["plain", "colour", "json"]):
         self.writer = writer
@@ -158,7 +160,7 @@ class Lines:
         self.push()
 
     def end(self, group: str, name: str) -> None:
-        """The program has ended: what it left is a line too."""
+        """Write what an ended program has left without a line end."""
         for channel in ("stdout", "stderr"):
             if rest := self.rest.pop((group, name, channel), b""):
                 self.line(name, rest)
@@ -207,7 +209,7 @@ def _object(line: bytes) -> dict[str, object] | None:
 
 
 class OwnHandler(StreamHandler):  # type: ignore[misc]  # supervisor has no types
-    """supervisord's own lines, by the same way as all others."""
+    """Sends supervisord's own lines to the same stream."""
 
     def __init__(self, lines: Lines, level: int, guard: Callable[[Function], Function]):
         super().__init__(lines)
@@ -233,7 +235,7 @@ class OwnHandler(StreamHandler):  # type: ignore[misc]  # supervisor has no type
 
 
 class BetweenRuns(io.TextIOBase):
-    """supervisord's stdout during a reload: what the reader does not take at once is lost."""
+    """supervisord's stdout during a reload. What the reader does not take at once is lost."""
 
     def write(self, text: str) -> int:
         writer = Writer(sys.__stdout__.fileno())  # type: ignore[union-attr]
@@ -258,7 +260,7 @@ def style() -> Literal["plain", "colour", "json"]:
 
 
 def _forget_dead_readers() -> None:
-    """What Python cannot flush when it exits would turn our exit status into 120."""
+    """Replace streams that cannot be flushed: at exit Python would turn our status into 120."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

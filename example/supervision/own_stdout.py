@@ -1,7 +1,7 @@
-"""A program whose log file is supervisord's own stdout or stderr is shown like all others.
+"""A program whose log file is supervisord's own stdout or stderr is shown like any other.
 
-As a file, a pipe cannot be rotated, so that supervisord loses all after the first piece; a reader
-that stops reading would freeze supervisord; and where events are on, each line would come twice.
+supervisord would write there as to a file. It cannot rotate a pipe, and loses all but the first
+piece; it freezes if the reader stops reading; and if the program has events, each line comes twice.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ OWN = (
 
 
 def take_over(plugin: Plugin) -> None:
-    """Have such output come as events, for what runs and for what will be read from the file."""
+    """Have such output arrive as events, now and after each time the file is read."""
 
     def change_all(groups: Iterable[Any]) -> None:
         for group in groups:
@@ -28,7 +28,7 @@ def take_over(plugin: Plugin) -> None:
 
     change_all(group.config for group in plugin.supervisord.process_groups.values())
     plugin.after(plugin.options, "process_groups_from_parser", change_all)
-    # supervisord's own lines have come by here already.
+    # supervisord's own lines are in the stream already.
     handlers = plugin.options.logger.handlers
     handlers[:] = [each for each in handlers if getattr(each, "baseFilename", "") not in OWN]
 

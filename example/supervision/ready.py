@@ -1,4 +1,4 @@
-"""How every process does, for `supervisorctl ready`, the health check and `roll`."""
+"""The state of every process, for `supervisorctl ready`, the health check and `roll`."""
 
 import os
 import time
@@ -68,10 +68,10 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
 
 
 def _is_ready(plugin: Plugin, process: Any, must_say_so: Names) -> bool:
-    """Whether it does its work, or has none to do.
+    """Whether a process does its work, or has none to do.
 
-    A program that ever spoke sd_notify, or must, is ready when it has said so; any other when
-    it is RUNNING.
+    If its program has ever sent an sd_notify message, or must, it is ready once it has said so. Any
+    other is ready when it is RUNNING.
     """
     config, state = process.config, process.state
     if state == ProcessStates.EXITED:
@@ -98,5 +98,5 @@ def _resources(pid: int) -> dict[str, float]:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, IndexError):
         return {}
-    # As a double: an XML-RPC integer has 32 bits.
+    # The memory as a float, since an XML-RPC integer has 32 bits only.
     return {"memory": float(memory), "cpu": (int(fields[11]) + int(fields[12])) / TICK}

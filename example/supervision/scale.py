@@ -1,6 +1,6 @@
 """More or fewer processes of one program, while all others go on: `supervisorctl scale`.
 
-The number lasts until supervisord restarts or reloads, or until the file's own changes.
+The number lasts until supervisord restarts or reloads, or until `numprocs` changes in the file.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ def install(plugin: Plugin, _: object) -> None:
 
         @param string program     Name of a program, not of one process
         @param int number         1 to 256
-        @return int number        When those that are too many have stopped
+        @return int number        Comes when those that are too many have stopped
         """
         if hasattr(plugin.supervisord, "supvisors"):
-            # It keeps notes of its own on each process, and ends supervisord where they lack.
+            # It keeps its own record of each process, and ends supervisord if one is missing.
             raise RPCError(Faults.FAILED, "Supvisors is here: use its update_numprocs")
         _check(plugin, program, number)
 
@@ -49,7 +49,7 @@ def install(plugin: Plugin, _: object) -> None:
                 process.group.processes.pop(process.config.name, None)
             elif process.state in RUNNING_STATES:
                 process.stop()
-        # Not remove(): to supervisord processes of the same priority are equal.
+        # remove() would take the wrong one: processes of one priority compare as equal.
         leaving[:] = [process for process in leaving if process.state not in STOPPED_STATES]
 
     plugin.before(plugin.options, "process_groups_from_parser", numbers.apply)
@@ -58,11 +58,11 @@ def install(plugin: Plugin, _: object) -> None:
 
 
 class Numbers:
-    """The numbers that were asked for, put over the file's own each time it is read."""
+    """The numbers that were asked for. They replace the file's own whenever it is read."""
 
     def __init__(self) -> None:
         self.asked: dict[str, tuple[str | None, int]] = {}
-        """Program -> the file's own number when ours was asked for, and ours."""
+        """Program -> the number in the file when ours was asked for, and ours."""
 
     def parse(self, plugin: Plugin, program: str, number: int) -> list[tuple[Any, Any]]:
         """Read the file anew, as `reread` does.
@@ -84,7 +84,7 @@ class Numbers:
             raise RPCError(Faults.CANT_REREAD, str(error)) from None
 
     def apply(self, parser: Any) -> None:
-        """Set the numbers in what was read; a number that was changed there wins."""
+        """Set the numbers in what was read. A number that has changed in the file wins."""
         for program, (own, number) in list(self.asked.items()):
             for section in (f"program:{program}", f"fcgi-program:{program}"):
                 if not parser.has_section(section):
@@ -131,7 +131,7 @@ def _fit(group: Any, config: Any, program: str) -> list[Any]:
     stay = [each for each in config.process_configs if each.name in running or _is(each, program)]
     names = {each.name for each in stay}
     gone = [each for each in running.values() if each.name not in names and not _is(each, program)]
-    # Who runs keeps the configuration it was started with, so that `update` sees a change of it.
+    # A running process keeps the configuration it was started with: `update` has to see a change.
     group.config.process_configs = [running.get(each.name, each) for each in stay] + gone
     for each in stay:
         if each.name not in running:

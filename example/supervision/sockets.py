@@ -1,8 +1,9 @@
 """The listening socket of an `[fcgi-program:x]` stays open as long as its group exists.
 
-Stock supervisord closes it when the group's last process ends, so that a restart of the group
-refuses connections. Held, they wait in the backlog. It outlives the group for a moment, since
-`supervisorctl update` removes a changed group and adds it anew, and it outlives a reload.
+Plain supervisord closes it when the group's last process ends, so a restart of the group refuses
+connections. While the socket is held, they wait in its backlog. `supervisorctl update` removes a
+changed group and adds it again, so the socket is held a moment longer than the group. It also
+outlives a reload.
 """
 
 import time
@@ -20,11 +21,11 @@ from . import reload
 from .plugin import Plugin
 
 MOMENT = 2.0
-"""`update` adds the new group at once, when it has removed the old one."""
+"""Seconds. `update` adds the new group right after it has removed the old one."""
 
 
 class Held(NamedTuple):
-    """A socket that supervisord's manager of it keeps open as long as `reference` is there."""
+    """A socket: supervisord's manager keeps it open as long as `reference` exists."""
 
     config: Any
     manager: Any
@@ -34,14 +35,14 @@ class Held(NamedTuple):
 def install(plugin: Plugin, _: object) -> None:
     held: dict[str, Held] = {}
     left: list[tuple[float, Held]] = []
-    """Those of removed groups, and since when."""
+    """Since when, and the socket: of groups that were removed."""
 
     def before_add(config: Any) -> None:
         if not (own := getattr(config, "socket_config", None)):
             return
         for entry in [each for each in left if each[1].config.url == own.url]:
             if reload.kind(own) == reload.kind(entry[1].config):
-                # What supervisord opens from now on for this group is the old one.
+                # When supervisord opens the new group's socket, it gets the old one.
                 own.create_and_bind = entry[1].manager.socket.dup
             else:
                 left.remove(entry)
@@ -49,7 +50,7 @@ def install(plugin: Plugin, _: object) -> None:
     def hold(name: str) -> None:
         group = plugin.supervisord.process_groups[name]
         manager = getattr(group, "socket_manager", None)
-        # Without processes nobody would ever answer: those who connect had better be refused.
+        # A group without processes answers nobody, so it is better to refuse connections.
         if manager and group.processes and name not in held:
             held[name] = Held(manager.config(), manager, manager.get_socket())
             vars(manager.config()).pop("create_and_bind", None)
@@ -72,7 +73,7 @@ def install(plugin: Plugin, _: object) -> None:
         hold(name)
     plugin.before(plugin.supervisord, "add_process_group", before_add)
     plugin.subscribe(ProcessGroupAddedEvent, lambda event: hold(event.group))
-    # Scaled up from none, it has processes only now.
+    # A group that is scaled up from no process has its first one only now.
     plugin.subscribe(ProcessStateStartingEvent, lambda event: hold(event.process.group.config.name))
     plugin.subscribe(ProcessGroupRemovedEvent, lambda event: leave(event.group))
     plugin.subscribe(SupervisorStoppingEvent, let_go)

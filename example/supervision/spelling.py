@@ -1,7 +1,7 @@
-"""What supervisord reads otherwise than it looks: a % in a value, and a folder called `a[1]`.
+"""Tells of two traps in supervisord's files: a % in a value, and a folder called `a[1]`.
 
-A % begins a place to fill in, so that `%40` in a password must be written `%%40`; and the folder of
-the file is part of the patterns in [include].
+A % begins a placeholder, so `%40` in a password must be written `%%40`. The name of the file's
+folder becomes a part of the patterns in [include], so [, * and ? in it match something else.
 """
 
 import glob

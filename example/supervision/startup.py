@@ -1,7 +1,7 @@
 """What goes wrong while supervisord starts is told in one line, with exit status 2.
 
-supervisord imports the plugin before it reads the programs, and makes it only once all sockets are
-open. What has to come in between is put around supervisord's own functions here, at import.
+supervisord imports the plugin before it reads the programs, but makes it only after all sockets are
+open. What must happen in between is wrapped around supervisord's own functions here, at import.
 """
 
 import errno
@@ -16,7 +16,7 @@ from supervisor.supervisord import Supervisor
 from supervisor.xmlrpc import Faults, RPCError
 
 LONGEST_PATH = 107
-"""Bytes that the kernel takes for a Unix socket's path. supervisord binds `PATH.PID` first."""
+"""Bytes that a Unix socket's path may have. supervisord binds `PATH.PID` first."""
 NAMES_ONLY = {"process_name", "stdout_logfile", "stderr_logfile"}
 NO_SERVER = "the file has no [unix_http_server]: supervisorctl ready, roll and scale need one"
 HINTS = {
@@ -71,7 +71,7 @@ def _tell_why_not(original: Any, self: Any, config: Any) -> Any:
         if not isinstance(config, FastCGIGroupConfig):
             raise
         message = _no_socket(config, error.__context__ or error)
-    if self.options.httpservers:  # asked by `supervisorctl update`: all else goes on
+    if self.options.httpservers:  # `supervisorctl update` asks: everything else goes on
         raise RPCError(Faults.FAILED, message)
     return self.options.usage(message)
 
@@ -83,7 +83,7 @@ def _check_and_open(original: Any, self: Any, supervisord: Any) -> None:
     original(self, supervisord)
     for name, factory, values in _our_sections(self):
         if not self.server_configs:
-            # supervisord makes its plugins for each HTTP server: without one, none.
+            # supervisord makes the plugins for each HTTP server, so without one it makes none.
             factory(supervisord, **values)
         if all(server["family"] != socket.AF_UNIX for server in self.server_configs):
             self.logger.warn(f"{name}: {NO_SERVER}")

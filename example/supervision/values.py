@@ -1,4 +1,4 @@
-"""How the values of the plugin's section read. `off` switches a part off: it reads as None."""
+"""Readers for the values of the plugin's section. `off` switches a part off and reads as None."""
 
 from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
@@ -7,9 +7,9 @@ T = TypeVar("T")
 OFF = ("off", "no", "false")
 ON = ("on", "yes", "true")
 LONGEST = 366 * 24 * 3600.0
-"""Seconds. Whoever asks for more means something else."""
+"""Seconds. A larger number is taken for a slip."""
 MOST_PROCESSES = 256
-"""Of one program, by `scale`."""
+"""How many processes `scale` gives one program."""
 
 
 def _words(text: str) -> list[str]:
@@ -35,9 +35,9 @@ def place(text: str) -> str | None:
 
 
 def names_of(process: Any) -> tuple[str, ...]:
-    """What a process may be called in a value, the closest name first.
+    """The names that mean this process in a value, the most exact one first.
 
-    In a `[group:x]` of programs the program is neither the process nor the group.
+    In a `[group:x]` the program's name differs from the group's, and may differ from the process's.
     """
     group, name = process.group.config.name, process.config.name
     return name, f"{group}:{name}", process.config.program, group
@@ -55,7 +55,7 @@ class Names:
         return bool(self.mean(process))
 
     def mean(self, process: Any) -> list[str]:
-        """By which names the process is meant; by `all` it is by its program's."""
+        """The names here that mean the process. `all` means it by its program's name."""
         found = [name for name in names_of(process) if name in self.names]
         return [process.config.program] if self.all else found
 
@@ -66,7 +66,7 @@ def names(text: str) -> Names | None:
 
 
 class PerProgram(Generic[T]):
-    """One value for all programs, and others by name: `10 worker=30 redis=off`."""
+    """One value for all programs, with exceptions by name: `10 worker=30 redis=off`."""
 
     def __init__(self, text: str, read: Callable[[str], T]):
         self.default: T | None = None
@@ -84,13 +84,13 @@ class PerProgram(Generic[T]):
         return list(self.named)
 
     def of(self, process: Any) -> T | None:
-        """The value for one process: by its own name, its program's, its group's, or all's."""
+        """The value for a process: that of its most exact name, or else the one for all."""
         found = (self.named[name] for name in names_of(process) if name in self.named)
         return next(found, self.default)
 
 
 def per_program(read: Callable[[str], T]) -> Callable[[str], PerProgram[T] | None]:
-    """What reads a `PerProgram` of values that `read` understands, or None for `off`."""
+    """A reader for `PerProgram` values, each of which `read` reads; None for `off`."""
     return lambda text: None if text.lower() in OFF else PerProgram(text, read)
 
 

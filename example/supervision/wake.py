@@ -1,7 +1,7 @@
-"""Signals wake supervisord's loop, which otherwise sees them up to a second later.
+"""Signals wake supervisord's loop. Without this it sees them up to a second later.
 
-That second makes a stop of a few groups take several, lets a program that dies at once look
-RUNNING, and delays the first start.
+That second delays the first start and each group of a stop, and a program that dies at once looks
+RUNNING meanwhile.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def install(plugin: Plugin, _: object) -> None:
         os.read(reader, 4096)
 
     def on_turn() -> None:
-        # One signal is handled a turn; and a stop that has nothing to wait for sends none.
+        # A turn handles one signal only, and the stop of a group that does not run sends none.
         if plugin.options.signal_receiver._signals_recvd or _next_stop_is_due(plugin):
             wake()
 
