@@ -143,14 +143,15 @@ def test_what_was_ready_once_is_never_given_up(
 ) -> None:
     """However it dies from then on: it is told of, tried ever later, and nothing else ends."""
     program = mortal(folder).replace("startsecs = 0", f"startsecs = {startsecs}")
-    here = foreign(program, "critical = all\ncrash_loop = 3/60/0.1\nconfig_error = 2").start()
+    here = foreign(program, "critical = all\ncrash_loop = 3/60/0.5\nconfig_error = 2").start()
     here.eventually(lambda: "ready: mortal" in here.log())
     (folder / "broken").write_text(str(status))
-    why = "Died 3 times within 60 s; tried again every 0.1 s"
+    why = "Died 3 times within 60 s; tried again every 0.5 s"
     here.eventually(lambda: f"mortal: {why}" in here.log())
-    here.eventually(lambda: why in here.ctl("ready").stdout)
+    # It says so only between two tries: on a busy machine one asks often.
+    here.eventually(lambda: why in here.ctl("ready").stdout, within=40)
     tried = len(spawned(here, "mortal"))
-    here.eventually(lambda: len(spawned(here, "mortal")) > tried + 5)
+    here.eventually(lambda: len(spawned(here, "mortal")) > tried + 2, within=40)
     (folder / "broken").unlink()
     said = here.log().count("ready: mortal")
     here.eventually(lambda: here.log().count("ready: mortal") > said)
