@@ -71,11 +71,9 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     await worker.stop(serving)
     if not serving.cancelled():
         serving.result()
-    if worker.slots.running:
+    if stuck := len(worker.slots.running):
         # What cannot be stopped would keep the interpreter from ending, too.
-        logger.warning(
-            "worker ends with %d tasks that cannot be stopped", len(worker.slots.running)
-        )
+        logger.warning("worker ends with %d tasks that cannot be stopped", stuck)
         process.exit_at_once = int(worn_out)
     elif worn_out:
         sys.exit(1)
@@ -313,9 +311,8 @@ class Worker:
 
     def _bytes_free(self) -> int:
         """How many bytes more may come into the hand; a single item may have any number."""
-        return (
-            self.appetite.bytes - self.slots.size() - sum(len(item) for _, item in self.hand.taken)
-        )
+        waiting = sum(len(item) for _, item in self.hand.taken)
+        return self.appetite.bytes - self.slots.size() - waiting
 
     def _want(self, free: int) -> int:
         """How many items to ask for."""
