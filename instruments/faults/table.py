@@ -447,7 +447,7 @@ FAULTS = [
     Fault(
         "port taken",
         _nothing,
-        Promise(status=1),
+        Promise(status=2),
         prepare=_take_port,
         at_start=True,
         should_end=True,
