@@ -419,7 +419,8 @@ stdout_logfile = %(here)s/scheduler.log
 
 [program:worker]
 command = /bin/sh -c '%(here)s/serve celery & %(here)s/serve logs & wait'
-stopsignal = QUIT
+; A shell has its background jobs ignore QUIT.
+stopsignal = TERM
 stopasgroup = true
 killasgroup = true
 stdout_logfile = NONE
