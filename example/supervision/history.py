@@ -38,8 +38,8 @@ def file(text: str) -> Path | None:
 
 def install(plugin: Plugin, name: Path) -> None:
     path = Path(plugin.options.here) / name
-    if not path.parent.is_dir():
-        plugin.options.logger.warn(f"history: there is no folder {path.parent}; left off")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        plugin.options.logger.warn(f"history: no folder {path.parent} that we may use; left off")
         return
 
     def history(_: object) -> list[Record]:

@@ -93,7 +93,7 @@ def test_clear_errors(foreign: Make) -> None:
 def test_without_its_folder_all_else_goes_on(foreign: Make) -> None:
     here = foreign(SLEEPER, "history = nowhere/history.jsonl").start()
     here.running("sleeper")
-    assert "history: there is no folder" in here.log()
+    assert "history: no folder" in here.log()
 
 
 def test_off_is_stock(foreign: Make, folder: Path) -> None:
