@@ -110,13 +110,14 @@ class Foreign:
         )
 
     def ctl_popen(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        """supervisorctl that goes on meanwhile."""
+        """supervisorctl that goes on meanwhile; it heeds Ctrl-C where we ourselves do not."""
         return subprocess.Popen(
             [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
             env=self.environ,
             stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def ask(self, method: str, *words: str) -> Any:
