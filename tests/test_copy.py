@@ -21,6 +21,7 @@ MADE_HERE = shutil.ignore_patterns(
         ".venv*",
         ".env",
         ".supervisord*",
+        ".coverage*",
         "*.log",
         "*.sock",
         "*.pid",
