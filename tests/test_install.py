@@ -120,6 +120,13 @@ def test_it_does_nothing_when_all_is_done(ready: Path) -> None:
     assert {path: path.lstat().st_mtime_ns for path in ready.rglob("*")} == before
 
 
+def test_a_second_lock_uses_what_the_first_installed(ready: Path) -> None:
+    first, second = install(ready, "lock"), install(ready, "lock", **OFFLINE)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert second.stdout == first.stdout
+    assert (ready / second.stdout.strip() / "bin" / "uv").exists()
+
+
 def test_a_copied_or_moved_folder_runs_its_own_code(ready: Path, folder: Path) -> None:
     place = folder / "copy"
     shutil.copytree(ready, place, symlinks=True)
