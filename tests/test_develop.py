@@ -23,6 +23,8 @@ class Checkout(Layout):
     """A folder as somebody develops in: `scripts/serve --reload`, and the package beside it."""
 
     def __init__(self, folder: Path, redis: Server) -> None:
+        folder = folder / "my app"
+        folder.mkdir()
         super().__init__(folder, redis)
         self.commands = [[str(folder / "scripts" / "serve"), "--reload"]]
         shutil.copytree(ROOT / "scripts", folder / "scripts")
@@ -88,10 +90,14 @@ def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -
 
 
 def test_what_is_no_programs_code_is_told(checkout: Checkout) -> None:
+    """What it says to do does it; and a program that is new then follows its code too."""
     with open(checkout.folder / "supervisord.conf", "a") as conf:
-        conf.write("; edited\n")
+        conf.write("[program:more]\ncommand = example-worker\n")
     told = "reload | supervisord.conf has changed: supervisorctl update"
     checkout.eventually(lambda: told in checkout.stdout())
+    checkout.ctl("update", check=True)
+    checkout.edit("tasks", "WORKING", "DOING")
+    checkout.eventually(lambda: "reload | more runs the new code" in checkout.stdout())
 
 
 def test_a_debugger_takes_the_place_of_one_program(checkout: Checkout, popen: Popen) -> None:
