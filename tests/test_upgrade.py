@@ -129,6 +129,26 @@ def test_what_both_have_changed_is_marked(upstream: Path, copy: Path) -> None:
     assert "<<<<<<< HEAD\n# of my shop\n=======\n# of layout\n>>>>>>> layout\n" in text
 
 
+def test_a_merge_that_git_refuses_is_told_as_that(upstream: Path, copy: Path) -> None:
+    newer(upstream)
+    add(copy / "scripts" / "new", "Mine, and not committed\n")
+    done = upgrade(copy, upstream)
+    assert done.returncode == 1
+    assert "scripts/new" in done.stderr
+    assert "upgrade: git has not merged" in done.stderr
+    assert "marked" not in done.stderr
+
+
+def test_a_branch_of_ones_own_is_left_alone(upstream: Path, copy: Path) -> None:
+    newer(upstream)
+    git(copy, "branch", "layout")
+    before = git(copy, "rev-parse", "HEAD", "layout")
+    done = upgrade(copy, upstream)
+    assert done.returncode == 2
+    assert 'the branch "layout" is your own' in done.stderr
+    assert git(copy, "rev-parse", "HEAD", "layout") == before
+
+
 def test_without_git_it_says_so(folder: Path) -> None:
     copy = folder / "copy"
     shutil.copytree(ROOT / "scripts", copy / "scripts")
