@@ -142,6 +142,16 @@ def test_env_is_read_and_never_over_the_environment(folder: Path) -> None:
     ]
 
 
+def test_a_comment_of_env_begins_after_a_blank(folder: Path) -> None:
+    done = with_env(folder, "REDIS_KEY=a#b # this\nLOG_LEVEL=#\nOWN=  # not set\n")
+    assert done.stdout == "['a#b', '#', '']\n"
+
+
+def test_what_the_server_reads_itself_is_used(folder: Path) -> None:
+    done = with_env(folder, "FORWARDED_ALLOW_IPS=10.0.0.7\nUVICORN_ROOT_PATH=/api\n")
+    assert done.stderr == ""
+
+
 def test_a_line_of_env_that_says_nothing_is_told(folder: Path) -> None:
     done = with_env(folder, "LOG_LEVEL=info\nREDIS_KEY\n")
     assert (done.returncode, done.stderr) == (2, ".env: line 2 is not NAME=value\n")
