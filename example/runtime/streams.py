@@ -1,5 +1,8 @@
 """Event streams and WebSockets have no end of their own: a server that stops has to end them.
 
+An event stream is one that answers a GET, as an EventSource asks for it. What answers another method,
+such as a language model's POST, comes to its own end, and is a request like any other.
+
 Each is ended by its protocol's own word: the last chunk of the answer, after which an EventSource
 connects again, or the close code 1012, "service restart" (RFC 6455, IANA's registry).
 """
@@ -34,7 +37,7 @@ class Streams:
     def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "lifespan":
             return self._app(scope, receive, send)
-        return self._app(scope, receive, Stream(self, send).send)
+        return self._app(scope, receive, Stream(self, send, scope.get("method")).send)
 
     async def end(self) -> None:
         """End all that are open, and from now on each that opens."""
@@ -66,18 +69,19 @@ class EndedError(OSError):
 class Stream:
     """One request's or WebSocket's way to its client."""
 
-    __slots__ = ("__weakref__", "_ended", "_last", "_send", "_streams")
+    __slots__ = ("__weakref__", "_ended", "_last", "_method", "_send", "_streams")
 
-    def __init__(self, streams: Streams, send: Send) -> None:
+    def __init__(self, streams: Streams, send: Send, method: str | None) -> None:
         self._streams = streams
         self._send = send
+        self._method = method
         self._ended = False
 
     def send(self, message: Message) -> Awaitable[None]:
         if self._ended:
             raise EndedError
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind == "http.response.start" and self._method == "GET":
             headers = message.get("headers", ())
             if type(headers) is not list:
                 message = {**message, "headers": (headers := list(headers))}

@@ -54,6 +54,19 @@ async def events() -> StreamingResponse:
     return StreamingResponse(_events(), media_type="text/event-stream")
 
 
+async def _tokens() -> AsyncIterator[str]:
+    for _ in range(40):
+        yield "data: token\n\n"
+        await asyncio.sleep(0.05)
+    yield "data: [DONE]\n\n"
+
+
+@app.post("/completion")
+async def completion() -> StreamingResponse:
+    """As a language model's answer is streamed."""
+    return StreamingResponse(_tokens(), media_type="text/event-stream")
+
+
 async def _sse_starlette() -> AsyncIterator[dict[str, str]]:
     while True:
         yield {"data": "tick"}

@@ -85,6 +85,18 @@ def test_an_event_stream_ends_at_once_and_cleanly(path: str, serve: Serve) -> No
     assert "Traceback" not in app.stdout()
 
 
+def test_an_event_stream_that_was_posted_for_is_finished(serve: Serve) -> None:
+    """It has an end of its own, and its client could not tell a part from the whole."""
+    app = serve(EVERYTHING, DRAIN_SECONDS="30")
+    url = f"http://127.0.0.1:{app.port}/completion"
+    with httpx.Client(timeout=20) as client, client.stream("POST", url) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "data: token"
+        app.processes[0].terminate()
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert app.processes[0].wait(10) == 0
+
+
 def _download(port: int, seconds: float) -> bytes:
     url = f"http://127.0.0.1:{port}/download?seconds={seconds}"
     return httpx.get(url, timeout=30).content
