@@ -1,7 +1,7 @@
 """Event streams and WebSockets have no end of their own: a server that stops has to end them.
 
-An event stream is one that answers a GET, as an EventSource asks for it. What answers another method,
-such as a language model's POST, comes to its own end, and is a request like any other.
+An event stream is one that answers a GET, as an EventSource asks for it. What answers another
+method, such as a language model's POST, comes to its own end, and is a request like any other.
 
 Each is ended by its protocol's own word: the last chunk of the answer, after which an EventSource
 connects again, or the close code 1012, "service restart" (RFC 6455, IANA's registry).
