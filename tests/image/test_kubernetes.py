@@ -59,13 +59,21 @@ def test_each_pod_can_write_where_it_must_and_nowhere_else(kubectl: str) -> None
 
 
 def test_each_pod_is_asked_whether_it_is_ready(kubectl: str) -> None:
-    """So a rollout with a wrong Redis does not succeed; and what is asked is in the image."""
+    """So a rollout with a wrong Redis does not succeed; and what is asked is in the image.
+
+    Whether it is to be restarted does not depend on Redis.
+    """
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for pod in pods(build(kubectl, MANIFESTS)):
         [container] = pod["containers"]
         for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
             probe = container[kind]
-            assert "httpGet" in probe or probe["exec"]["command"][0] in scripts
+            if "httpGet" in probe:
+                assert (probe["httpGet"]["path"] == "/readyz") == (kind == "readinessProbe")
+            else:
+                command = probe["exec"]["command"]
+                assert command[0] in scripts
+                assert ("--ready" in command) == (kind == "readinessProbe")
 
 
 def test_the_secret_is_in_no_variable(kubectl: str) -> None:
