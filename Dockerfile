@@ -7,7 +7,7 @@ ARG BUILD_BASE=docker.io/library/python:3.13-trixie
 FROM ${BUILD_BASE} AS dependencies
 WORKDIR /srv
 COPY requirements-image.txt .
-# Without pip: nothing in the image installs anything. Without what nothing uses: debug symbols,
+# Without a pip beside the packages: nothing in the image installs anything. Without what nothing uses: debug symbols,
 # supervisor's tests, and the client that the Redis server's wheel depends on; the server itself is
 # found on PATH. Compiled files carry a hash of their source instead of its time, so that two
 # builds are the same.
