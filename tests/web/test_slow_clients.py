@@ -107,6 +107,21 @@ def test_an_answer_that_nobody_reads_is_given_up(serve: Serve, connect: Connect)
     assert got < 50_000_000
 
 
+def test_one_that_reads_slowly_but_steadily_is_left_alone(serve: Serve) -> None:
+    """However far it is from what would let the server write on."""
+    app = serve(READS_ALL + IMPATIENT)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", app.port))
+        client.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in range(40):
+            assert client.recv(4000)
+            # Its pace, and no wait for anything.
+            time.sleep(0.1)
+    assert "too slow" not in app.stdout()
+
+
 def test_slow_but_steady_and_idle_connections_are_left_alone(
     serve: Serve, connect: Connect
 ) -> None:
