@@ -9,6 +9,7 @@ import os
 import socket
 
 from supervisor.events import SupervisorStoppingEvent
+from supervisor.states import SupervisorStates
 
 from .plugin import Plugin
 
@@ -36,9 +37,14 @@ def install(plugin: Plugin, _: object) -> None:
         for name in OURS:
             env.pop(name, None)
 
+    def on_stop(_: object) -> None:
+        # Not for a reload: after STOPPING=1 systemd expects an end, and kills who goes on.
+        if plugin.options.mood == SupervisorStates.SHUTDOWN:
+            _tell(address, "STOPPING=1")
+
     plugin.before(plugin.options, "execve", before_exec)
     plugin.every_turn(on_turn)
-    plugin.subscribe(SupervisorStoppingEvent, lambda _: _tell(address, "STOPPING=1"))
+    plugin.subscribe(SupervisorStoppingEvent, on_stop)
 
 
 def _tell(address: str, message: str) -> None:

@@ -40,6 +40,18 @@ def test_it_is_ready_when_all_programs_are_and_says_when_it_stops(
     heard(manager, "STOPPING=1")
 
 
+def test_a_reload_is_no_stop(foreign: Make, manager: socket.socket) -> None:
+    """systemd would kill all that still runs some time after STOPPING=1."""
+    here = foreign("[program:one]\ncommand = sleep 1000\n", NOTIFY_SOCKET=manager.getsockname())
+    here.start()
+    heard(manager, "READY=1")
+    here.ctl("reload")
+    said = ""
+    while "READY=1" not in said:
+        said = manager.recv(4096).decode()
+        assert "STOPPING=1" not in said
+
+
 def test_programs_do_not_talk_to_systemd(foreign: Make, manager: socket.socket) -> None:
     where = manager.getsockname()
     program = "[program:one]\ncommand = sh -c 'env; exec sleep 1000'\nstdout_events_enabled=true\n"
