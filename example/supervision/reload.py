@@ -56,6 +56,13 @@ def kind(config: Any) -> Kind:
     return config.url, getattr(config, "owner", None), getattr(config, "mode", None)
 
 
+def clash(one: Any, other: Any) -> bool:
+    """Whether two sockets that differ may want the same address: 0.0.0.0 holds 127.0.0.1 too."""
+    port = getattr(one, "port", None)
+    same = one.url == other.url or (port is not None and port == getattr(other, "port", None))
+    return same and kind(one) != kind(other)
+
+
 def keep(config: Any, listener: socket.socket) -> None:
     """Keep a socket, opened by this configuration, until the next run has started."""
     _kept[kind(config)] = listener.dup()
@@ -63,6 +70,10 @@ def keep(config: Any, listener: socket.socket) -> None:
 
 @around(ServerOptions, "cleanup_fds")
 def _spare_what_is_kept(original: Any, self: Any) -> None:
+    # What is kept for nobody may hold an address that the new file wants in another way.
+    sockets = [getattr(group, "socket_config", None) for group in self.process_group_configs]
+    for unwanted in _kept.keys() - {kind(each) for each in sockets if each}:
+        _kept.pop(unwanted).close()
     if not _kept:
         original(self)
         return

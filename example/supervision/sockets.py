@@ -40,19 +40,21 @@ def install(plugin: Plugin, _: object) -> None:
     def before_add(config: Any) -> None:
         if not (own := getattr(config, "socket_config", None)):
             return
-        for entry in [each for each in left if each[1].config.url == own.url]:
-            if reload.kind(own) == reload.kind(entry[1].config):
+        for entry in list(left):
+            same = reload.kind(own) == reload.kind(entry[1].config)
+            if same and config.process_configs:
                 # When supervisord opens the new group's socket, it gets the old one.
                 own.create_and_bind = entry[1].manager.socket.dup
-            else:
+            elif same or reload.clash(own, entry[1].config):
                 left.remove(entry)
 
     def hold(name: str) -> None:
         group = plugin.supervisord.process_groups[name]
         manager = getattr(group, "socket_manager", None)
         # A group without processes answers nobody, so it is better to refuse connections.
-        if manager and group.processes and name not in held:
-            held[name] = Held(manager.config(), manager, manager.get_socket())
+        if manager and name not in held:
+            if group.processes:
+                held[name] = Held(manager.config(), manager, manager.get_socket())
             vars(manager.config()).pop("create_and_bind", None)
 
     def leave(name: str) -> None:

@@ -72,6 +72,40 @@ def test_it_closes_when_the_group_goes_and_at_the_end(foreign: Make, folder: Pat
     assert refuses(port)
 
 
+@pytest.mark.parametrize("way", ["update", "reload"])
+def test_an_address_may_become_one_that_holds_the_old(
+    way: str, foreign: Make, folder: Path
+) -> None:
+    """The old socket is not kept in the way of the new one."""
+    port = free_port()
+    program = echo(folder, port)
+    here = foreign(program).start()
+    for host in ("0.0.0.0", "localhost", "[::]"):  # noqa: S104
+        here.running("echo")
+        pid = here.pid("echo")
+        here.write(program.replace("127.0.0.1", host))
+        said = here.ctl(way).stdout
+        here.replaced("echo", pid)
+        assert "ERROR" not in said
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            assert client.recv(2) == b"hi"
+
+
+def test_a_group_that_is_updated_to_no_process(foreign: Make, folder: Path) -> None:
+    """Its socket closes, and one that is scaled up again opens its own."""
+    port = free_port()
+    some = echo(folder, port) + "process_name = echo_%(process_num)d\n"
+    here = foreign(some).start()
+    here.running("echo:echo_0")
+    here.write(some + "numprocs = 0\n")
+    here.ctl("update")
+    assert refuses(port)
+    assert here.ctl("scale", "echo", "1").returncode == 0
+    here.running("echo:echo_0")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        assert client.recv(2) == b"hi"
+
+
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 def test_an_update_of_a_changed_group_refuses_nobody(
     kind: str, foreign: Make, folder: Path
