@@ -122,9 +122,14 @@ def _block(program: str) -> Action:
 
 
 def _crash(how: str, program: str) -> Action:
+    """The program dies, and again after each start, for half a minute."""
+
     def strike(scene: Scene) -> None:
         scene.ask(f"{how}-{program}")
         scene.signal(program, signal.SIGKILL)
+        scene.wait(30.0)
+        (scene.folder / f"{how}-{program}").unlink()
+        scene.heals()
 
     return strike
 
@@ -249,7 +254,7 @@ def _start_again(scene: Scene) -> None:
 
 def _pipe_for_stdout(scene: Scene) -> None:
     scene.reader, writer = os.pipe()
-    scene.cleanup.callback(_close, scene.reader)
+    scene.cleanup.callback(_close_pipe, scene)
     scene.cleanup.callback(os.close, writer)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
     scene.stdout = writer
@@ -258,8 +263,7 @@ def _pipe_for_stdout(scene: Scene) -> None:
 def _close_reader(scene: Scene) -> None:
     """As `supervisord | head` does: whoever writes is told that nobody reads."""
     scene.in_hand("slow")
-    assert scene.reader is not None
-    os.close(scene.reader)
+    _close_pipe(scene)
     scene.kill_worker()
 
 
@@ -276,9 +280,11 @@ def _stop_reading_and_end(scene: Scene) -> None:
     scene.signal_parent(signal.SIGTERM)
 
 
-def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
+def _close_pipe(scene: Scene) -> None:
+    """Once: the number may be another cell's by then."""
+    if scene.reader is not None:
+        os.close(scene.reader)
+        scene.reader = None
 
 
 def _fill_pipe(scene: Scene) -> None:
@@ -405,18 +411,25 @@ def _signals() -> Iterator[Fault]:
 FAULTS = [
     *_signals(),
     Fault(
-        "worker crashes at each start",
-        _crash("crash", "worker"),
-        Promise(status=70, seconds=75, failed=9, **REDONE),
+        "worker cannot start",
+        _nothing,
+        Promise(status=70, seconds=75, failed=9),
+        prepare=lambda scene: scene.ask("crash-worker"),
         patience=80,
+        at_start=True,
         should_end=True,
     ),
     Fault(
-        "worker crashes 1.5 s after each start",
+        "worker crashes at each start for 30 s",
+        _crash("crash", "worker"),
+        Promise(seconds=MOMENT, **REDONE),
+        patience=70,
+    ),
+    Fault(
+        "worker crashes 1.5 s after each start for 30 s",
         _crash("crash-late", "worker"),
-        Promise(status=70, seconds=75, failed=9, doubled=9, ticks_doubled=9),
-        patience=80,
-        should_end=True,
+        Promise(seconds=MOMENT, doubled=20, ticks_doubled=9),
+        patience=70,
     ),
     Fault(
         "an item kills its worker",
