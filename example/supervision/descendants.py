@@ -51,10 +51,11 @@ def install(plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
     def kill(pids: list[int]) -> None:
         for pid in pids:
             left = list(_descendants(plugin, pid))
-            _signal(left, signal.SIGKILL)
             # Who was forked meanwhile is found the next time.
-            if not left:
+            if not _signal(left, signal.SIGKILL):
                 del ended[pid]
+                if left:
+                    plugin.options.logger.warn(f"descendants: we may not end {left}; they go on")
 
     def on_turn() -> None:
         now = time.monotonic()
@@ -83,7 +84,14 @@ def _descendants(plugin: Plugin, program: int) -> Iterator[int]:
                 yield int(folder.name)
 
 
-def _signal(pids: list[int], number: int) -> None:
+def _signal(pids: list[int], number: int) -> int:
+    """Returns how many could be signalled, or were gone: not those of another user, as by sudo."""
+    count = len(pids)
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:
+            count -= 1
+    return count

@@ -1,6 +1,7 @@
 """descendants: what a program has started ends with it."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..server import Server
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
+
+AS_NOBODY = "setpriv --reuid=65534 --clear-groups"
 
 
 def parent(folder: Path, name: str = "parent", first: str = "") -> str:
@@ -65,6 +68,27 @@ def test_who_does_not_heed_term_is_killed(foreign: Make, folder: Path) -> None:
     os.kill(here.pid("parent"), signal.SIGKILL)
     gone(here, left)
     assert "ends with parent: 2 that it had started" in here.log()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+def test_who_may_not_be_signalled_spares_no_other(foreign: Make, folder: Path) -> None:
+    """As what sudo has started where supervisord is not root: here, root without that right."""
+    other = parent(folder, "other")
+    script = folder / "other.sh"
+    script.write_text(script.read_text().replace("sleep 1000 &", f"{AS_NOBODY} sleep 1000 &"))
+    deaf = parent(folder, first="trap '' TERM")
+    here = foreign(deaf + other, "descendants = on")
+    here.command = ["setpriv", "--bounding-set=-kill", *here.command]
+    here.start()
+    left, others = started(here), started(here, "other")
+    here.running("parent", "other")
+    here.ctl("stop", "other")
+    os.kill(here.pid("parent"), signal.SIGKILL)
+    gone(here, left)
+    here.eventually(lambda: here.log().count("may not end") == 1)
+    assert any(map(lives, others))
+    assert "Traceback" not in here.log()
 
 
 def test_they_end_with_a_killed_supervisord(foreign: Make, folder: Path) -> None:
