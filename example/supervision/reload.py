@@ -8,7 +8,6 @@ tried first. Sockets that are kept here stay open, and the new run takes them fo
 import io
 import os
 import socket
-import sys
 from typing import Any
 
 from supervisor.options import ServerOptions
@@ -33,21 +32,26 @@ def install(plugin: Plugin, _: object) -> None:
         # Asked for in this turn: the next one would begin to stop the programs.
         if options.mood != SupervisorStates.RESTARTING or plugin.supervisord.stopping:
             return
-        if fault := _fault():
+        if fault := _fault(options.options):
             options.mood = SupervisorStates.RUNNING
             options.logger.error(f"no reload: {fault}; everything goes on as before")
 
     plugin.every_turn(on_turn)
 
 
-def _fault() -> str:
-    """What is wrong with the file as it is now; "" for nothing."""
+def _fault(flags: list[tuple[str, str]]) -> str:
+    """What is wrong with the file as it is now; "" for nothing.
+
+    `flags` are supervisord's own, which need not be in sys.argv: a program may call its main().
+    """
     options = ServerOptions()
     options.stderr = said = io.StringIO()
     try:
-        options.realize(sys.argv[1:])
+        options.realize([word for flag in flags for word in flag if word])
     except SystemExit:
         return said.getvalue().splitlines()[0].removeprefix("Error: ")
+    except Exception as error:  # somebody's plugin that cannot be imported
+        return f"{type(error).__name__}: {error}"
     return "; ".join(faults(options))
 
 

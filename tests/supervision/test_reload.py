@@ -2,14 +2,18 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from ..launchers import SCRIPTS
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
 
 SLEEPER = "[program:sleeper]\ncommand = /bin/sleep 1000\n"
+RAISES = "[rpcinterface:other]\nsupervisor.rpcinterface_factory = raises:make\n"
+CALLS_MAIN = "import sys; from supervisor.supervisord import main; main(['-n', '-c', sys.argv[1]])"
 
 
 @pytest.mark.parametrize(
@@ -17,11 +21,15 @@ SLEEPER = "[program:sleeper]\ncommand = /bin/sleep 1000\n"
     [
         ("[program:broken]\n", "", "program section program:broken does not specify a command"),
         (SLEEPER, "wakes = on", "[rpcinterface:supervision] unknown part: wakes"),
+        (RAISES, "", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_faulty_file_ends_nothing(foreign: Make, programs: str, plugin: str, fault: str) -> None:
+def test_a_faulty_file_ends_nothing(
+    foreign: Make, folder: Path, programs: str, plugin: str, fault: str
+) -> None:
     """By HUP and by supervisorctl; once it is mended, the reload comes."""
-    here = foreign(SLEEPER).start()
+    (folder / "raises.py").write_text("1 / 0\n")
+    here = foreign(SLEEPER, PYTHONPATH=str(folder)).start()
     here.running("sleeper")
     pid = here.pid("sleeper")
     here.write(programs, plugin)
@@ -36,6 +44,15 @@ def test_a_faulty_file_ends_nothing(foreign: Make, programs: str, plugin: str, f
     here.eventually(lambda: here.log().count("supervisord started") == 2)
     here.replaced("sleeper", pid)
     assert here.term() == 0
+
+
+def test_who_calls_main_may_reload(foreign: Make) -> None:
+    """The file is then not in the command line."""
+    here = foreign(SLEEPER)
+    here.command = [SCRIPTS / "python", "-c", CALLS_MAIN, here.conf]
+    here.start()
+    here.ctl("reload")
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
 
 
 def test_off_is_stock(foreign: Make) -> None:
