@@ -61,7 +61,7 @@ def _wrong(row: dict[str, Any], patience: float, deaths: dict[str, deque[float]]
         yield f"{name} is {state}, last exit: {last}"
     elif often:
         yield f"{name} keeps dying: {DEATHS} times within {DEATHS_WITHIN:g} s, last exit: {last}"
-    elif row.get("silent_seconds", 0.0) > patience:
+    elif row.get("silent_seconds", 0.0) > patience and state != "STOPPING":
         yield f"{name} has been silent for {row['silent_seconds']:.0f} s"
     elif row.get("starting_seconds", 0.0) > patience * STARTS_WITHIN:
         yield f"{name} has not become ready for {row['starting_seconds']:.0f} s"

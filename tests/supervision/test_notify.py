@@ -7,8 +7,10 @@ import socket
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from xmlrpc.client import ServerProxy
 
 import pytest
+from supervisor.xmlrpc import SupervisorTransport
 
 from ..launchers import SCRIPTS
 from ..waiting import eventually
@@ -233,6 +235,23 @@ def test_who_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -
     here.eventually(lambda: "hangs: once" in here.log())
     here.eventually(lambda: "WATCHDOG" in here.ctl("ready").stdout)
     assert (here.pid("silent"), here.pid("never")) == pids
+
+
+def test_who_drains_in_silence_is_not_wrong(foreign: Make, folder: Path) -> None:
+    """For the health check; as long as it runs, its silence is."""
+    code = """
+        import signal
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit(0)))
+        say("READY=1\\nWATCHDOG=1")
+        time.sleep(1000)
+    """
+    here = foreign(program(folder, "mute", code), "health = 1").start()
+    transport = SupervisorTransport("local", "local", f"unix://{folder}/s.sock")
+    with ServerProxy("http://127.0.0.1", transport) as server:
+        here.eventually(lambda: "wrong mute has been silent" in str(server.supervision.health()))
+        server.supervisor.stopProcess("mute", False)
+        assert server.supervision.health() == "waits mute"
+        assert here.table() == {"mute": "STOPPING"}
 
 
 def test_update_sees_no_change_by_us(foreign: Make, folder: Path) -> None:
