@@ -22,7 +22,8 @@ ECHO_SECONDS = 0.5
 
 
 def install(plugin: Plugin, bound: float) -> None:
-    end = share = 0.0
+    # A process may be told to stop in the turn in which all are, before on_stop.
+    end, share = float("inf"), 0.0
     told: float | None = None
     warned: set[str] = set()
 

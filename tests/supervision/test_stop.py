@@ -1,11 +1,15 @@
 """stop: in order of priority, and within one bound."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
+from xmlrpc.client import MultiCall, ServerProxy
 
 import pytest
+from supervisor.xmlrpc import SupervisorTransport
 
 from ..launchers import lives
 from .foreign import Foreign
@@ -150,6 +154,24 @@ def test_what_a_program_says_does_not_go_beyond_the_bound(foreign: Make, folder:
     assert here.log().count("may take") == 1
     assert "SIGKILL" in here.log()
     assert "drained" not in here.log()
+
+
+def test_a_stop_in_the_same_turn_takes_no_time_away(foreign: Make, folder: Path) -> None:
+    """One that `scale` takes away just then drains as all others do."""
+    many = "numprocs = 2\nprocess_name = slow_%(process_num)d\n"
+    here = foreign(group("slow", 1, "1") + many, "stop = 60").start()
+    here.running("slow:slow_0", "slow:slow_1")
+    here.eventually(lambda: here.stdout().count("slow up") == 2)
+    transport = SupervisorTransport("local", "local", f"unix://{folder}/s.sock")
+    with ServerProxy("http://127.0.0.1", transport) as server:
+        both = MultiCall(server)
+        both.supervisor.shutdown()
+        both.supervision.scale("slow", 1)
+        # No answer may come, since supervisord ends.
+        with contextlib.suppress(OSError, HTTPException):
+            both()
+    assert here.wait() == 0
+    assert here.stdout().count("slow done") == 2
 
 
 def test_off_is_stock(foreign: Make) -> None:
