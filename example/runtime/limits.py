@@ -58,7 +58,7 @@ class Limits:
             def connection_made(self, transport: asyncio.Transport) -> None:
                 self.mark: object = (HEADERS, None, 0)
                 self.since = self.loop.time()
-                self.arrived = self.headers_size = 0
+                self.arrived = self.without_body = 0
                 if limits.admits(self.since):
                     super().connection_made(transport)
                 else:
@@ -68,14 +68,21 @@ class Limits:
 
             def data_received(self, data: bytes) -> None:
                 self.arrived += len(data)
+                self.without_body += len(data)
                 super().data_received(data)
-                if self.cycle is None or self.cycle.response_complete:
-                    self.headers_size += len(data)
-                    if self.headers_size > HEADERS_SIZE and not self.transport.is_closing():
-                        self.transport.write(TOO_LARGE)
-                        self.transport.close()
+                cycle = self.cycle
+                whole = cycle is not None and cycle.scope is self.scope and not cycle.more_body
+                if whole and not cycle.response_complete:
+                    self.without_body = 0
+                elif self.without_body > HEADERS_SIZE and hasattr(self, "parser"):
+                    _refuse(self)
                 else:
-                    self.headers_size = 0
+                    _keep(self)
+
+            def on_body(self, body: bytes) -> None:
+                """`httptools` has some; `h11` bounds headers and trailers by itself."""
+                self.without_body = 0
+                super().on_body(body)
 
         return Limited
 
@@ -127,6 +134,38 @@ class Limits:
         self._told[kind] = now
         logger.warning("%s", what)
         return True
+
+
+def _has_begun(connection: Any) -> bool:
+    """Whether a request's headers have begun to come, and not ended."""
+    if hasattr(connection, "parser"):
+        # `httptools` makes a scope as a request begins, and the cycle with it as its headers end.
+        scope, cycle = connection.scope, connection.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
+    return bool(connection.conn.trailing_data[0])
+
+
+def _refuse(connection: Any) -> None:
+    """Close what brings too many headers or trailers, with an answer unless one is there."""
+    answered = connection.cycle is None or connection.cycle.response_complete
+    if answered and _has_begun(connection) and not connection.transport.is_closing():
+        connection.transport.write(TOO_LARGE)
+    connection.transport.close()
+
+
+def _keep(connection: Any) -> None:
+    """Set the keep-alive timer again, which uvicorn stops at a body that comes after its answer."""
+    if (
+        connection.cycle
+        and connection.cycle.response_complete
+        and not connection.timeout_keep_alive_task
+        and not _has_begun(connection)
+        # Else it is a WebSocket by now.
+        and connection in connection.connections
+    ):
+        connection.timeout_keep_alive_task = connection.loop.call_later(
+            connection.timeout_keep_alive, connection.timeout_keep_alive_handler
+        )
 
 
 def quiet_seconds(connection: Any, now: float) -> float:

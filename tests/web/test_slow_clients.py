@@ -16,11 +16,13 @@ READS_ALL = """
 async def app(scope, receive, send):
     if scope["type"] != "http":
         return
-    while scope["method"] == "POST" and (await receive()).get("more_body"):
+    while scope["path"] == "/" and (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    body = b"Hello, world!" if scope["path"] == "/" else b"x" * 50_000_000
-    await send({"type": "http.response.body", "body": body})
+    body = b"x" * 50_000_000 if scope["path"] == "/big" else b"Hello, world!"
+    await send({"type": "http.response.body", "body": body, "more_body": scope["path"] == "/open"})
+    while scope["path"] == "/open" and (await receive())["type"] != "http.disconnect":
+        pass
 """
 IMPATIENT = """
 from example.runtime import limits
@@ -85,15 +87,80 @@ def test_a_slow_request_is_given_up(http: str, said: bytes, serve: Serve, connec
         assert client.recv(100) == b""
 
 
-@pytest.mark.parametrize("http", ["httptools", "h11"])
-def test_headers_without_end_are_refused(http: str, serve: Serve, connect: Connect) -> None:
+ENDLESS = {
+    "headers": b"GET / HTTP/1.1\r\nHost: x\r\n",
+    "trailers": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+    "trailers after the answer": b"POST /early HTTP/1.1\r\nHost: x\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n",
+    "headers behind an open answer": b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n"
+    b"GET / HTTP/1.1\r\nHost: x\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("http", "begun"),
+    # h11 reads nothing more behind an open answer.
+    [*(("httptools", each) for each in ENDLESS), *(("h11", each) for each in list(ENDLESS)[:3])],
+)
+def test_headers_without_end_are_refused(
+    http: str, begun: str, serve: Serve, connect: Connect
+) -> None:
     """Before they fill the memory; and the next client is served."""
     app = serve(READS_ALL, UVICORN_HTTP=http)
-    client = connect(app, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    client = connect(app, ENDLESS[begun])
     header = b"X-More: " + b"x" * 10_000 + b"\r\n"
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         client.sendall(header * 10_000)
     assert app.answers()
+
+
+EARLY = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
+
+
+def _answered_before_its_body(connect: Connect, app: Launcher) -> socket.socket:
+    client = connect(app, EARLY)
+    app.eventually(lambda: client.recv(1000).endswith(b"0\r\n\r\n"))
+    client.sendall(b"x" * 300_000)
+    return client
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_a_body_that_comes_after_its_answer_leaves_the_connection_as_it_was(
+    http: str, serve: Serve, connect: Connect
+) -> None:
+    """Kept for the next request, for longer than headers may take."""
+    app = serve(READS_ALL + IMPATIENT, UVICORN_HTTP=http)
+    client = _answered_before_its_body(connect, app)
+    connect(app, BEGUN)
+    app.eventually(lambda: "too slow" in app.stdout())
+    assert "closed 1 connections" in app.stdout()
+    client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_a_connection_that_is_idle_after_a_late_body_is_closed_in_time(
+    http: str, serve: Serve, connect: Connect
+) -> None:
+    app = serve(READS_ALL, UVICORN_HTTP=http, UVICORN_TIMEOUT_KEEP_ALIVE="1")
+    assert _answered_before_its_body(connect, app).recv(1000) == b""
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_headers_that_never_end_after_a_late_body_are_given_up(
+    http: str, serve: Serve, connect: Connect
+) -> None:
+    """However often some of them comes."""
+    app = serve(READS_ALL + IMPATIENT, UVICORN_HTTP=http)
+    client = _answered_before_its_body(connect, app)
+    client.sendall(BEGUN)
+
+    def more() -> bool:
+        with contextlib.suppress(OSError):
+            client.sendall(b"x")
+        return "closed 1 connections: too slow" in app.stdout()
+
+    app.eventually(more)
 
 
 def test_an_answer_that_nobody_reads_is_given_up(serve: Serve, connect: Connect) -> None:
