@@ -19,8 +19,9 @@ from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from .link import ERRORS, Connection, locate
+from .link import Connection, locate
 from .queue import Request, keys
+from .schedule import encoded
 
 SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
@@ -52,8 +53,11 @@ class Requests:
     def push(
         self, items: Iterable[Item], after: float | None, at: float | None, once: str | None
     ) -> Request:
-        """The request for `items`, which are one if there is `once`."""
-        given = list(items)
+        """The request for `items`, which are one if there is `once`.
+
+        Raises ValueError for an item or a time that cannot be meant.
+        """
+        given = [encoded(item) for item in items]  # here, where it fails nobody else's
         if after is None and at is None and once is None:
             return ("EVALSHA", SHA, 1, self._keys[0], "push", self._limit, *given)
         if after is not None and at is not None:
@@ -105,8 +109,9 @@ class Producer:
         same waits or is in hand, DuplicateError is raised instead.
 
         Raises QueueFullError if `limit` items wait already; those for a later time, or with `once`,
-        are counted apart. Raises one of `link.ERRORS` within PUSH_SECONDS if Redis does not answer,
-        or refuses: then the item may have been pushed.
+        are counted apart. Raises ValueError for what is no item, or no time. Raises one of
+        `link.ERRORS` within PUSH_SECONDS if Redis does not answer, or refuses: then the item may
+        have been pushed.
         """
         await self._push([item], after, at, once)
 
@@ -272,7 +277,7 @@ class _Pipe:
     async def _deliver(self, lot: list[_Asked], once_more: bool = True) -> None:
         try:
             replies = await self._connection.ask(*(each.request for each in lot))
-        except ERRORS as error:
+        except Exception as error:  # whatever it is: nobody waits in vain
             replies = [error] * len(lot)
         except asyncio.CancelledError:
             self._settle(lot, _CLOSED)

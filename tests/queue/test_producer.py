@@ -176,6 +176,23 @@ def test_redis_may_lose_the_script_and_refuse(redis: Server) -> None:
     assert listed(redis) == [b"1", b"2"]
 
 
+@pytest.mark.parametrize("bad", ["\ud800", None, 5, {}])
+def test_what_is_no_item_fails_its_own_push_only(redis: Server, bad: Any) -> None:
+    """Not those that go to Redis with it."""
+
+    async def push() -> list[BaseException | None]:
+        producer = Producer(redis.url, "TESTING", 10)
+        pushes = [producer.push(each) for each in ("1", bad, b"2")]
+        outcomes = await asyncio.gather(*pushes, return_exceptions=True)
+        await producer.close()
+        return outcomes
+
+    assert [type(each) for each in asyncio.run(push())] == [type(None), ValueError, type(None)]
+    with pytest.raises(ValueError, match="is no str"):
+        SyncProducer(redis.url, "TESTING", 10).push(bad)
+    assert listed(redis) == [b"1", b"2"]
+
+
 def test_event_loops_may_come_and_go(redis: Server) -> None:
     """One Producer: by asyncio.run again and again, and in several threads at a time."""
     producer = Producer(redis.url, "TESTING", 1000)
