@@ -158,8 +158,17 @@ def test_each_setting_is_documented() -> None:
     ] == []
 
 
-def test_a_secret_is_not_shown() -> None:
-    assert "hunter2" not in problems(REDIS_URL="http://:hunter2@localhost")[0]
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hunter2@localhost",
+        "redis://me:20?hunter2@localhost",
+        "redis://me:20?hunter2=a&b@localhost",
+    ],
+)
+def test_a_secret_is_not_shown(url: str) -> None:
+    """Nor the rest of a password with a bare ? in it, which looks like an option."""
+    assert "hunter2" not in problems(REDIS_URL=url)[0]
 
 
 def test_a_file_can_hold_the_value(folder: Path) -> None:

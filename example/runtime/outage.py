@@ -54,10 +54,11 @@ def _explained(error: Exception, where: str) -> str:
     why = str(error) or type(error).__name__
     if isinstance(error, MovedError) and "+cluster://" not in where:
         return "this node of a cluster does not have the queue: use redis+cluster:// in REDIS_URL"
+    # The arguments of AUTH and HELLO are secrets.
     what, is_unknown, _ = why.partition(", with args beginning with")
     if is_unknown and "HELLO" in what:
         older = "it is older than Redis 6.2, which the queue needs"
         return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
     if is_unknown and "SCRIPT" in what:
         return f"{what}: if it is a sentinel, use redis+sentinel:// in REDIS_URL"
-    return why
+    return what

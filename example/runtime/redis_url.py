@@ -62,6 +62,9 @@ def _check_options(scheme: str, kind: str, options: list[tuple[str, str]]) -> No
     for name, value in options:
         if name not in OPTIONS and not (scheme == "rediss" and name.startswith("ssl_")):
             hint = "; for rediss:// only" if name.startswith("ssl_") else ""
+            if any("@" in each for option in options for each in option):
+                # They may be the rest of a password: no name is shown.
+                raise OptionError("there is no such option: in a password ? is written %3F")
             raise OptionError(f"there is no option {name!r}{hint}: use {', '.join(OPTIONS)}")
         if name in SENTINEL_OPTIONS and kind != "sentinel":
             raise OptionError(f"the option {name} is for redis+sentinel:// only")

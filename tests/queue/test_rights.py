@@ -246,6 +246,18 @@ def test_a_server_that_is_too_old_is_named_and_nothing_taken(
         workers.close()
 
 
+def test_a_server_without_auth_does_not_bring_the_password_into_the_log(folder: Path) -> None:
+    with Server(folder / "redis", "--rename-command", "AUTH", "", protocol=2) as server:
+        url = server.url.replace("://", "://me:hunter2@") + "?protocol=2"
+        workers = Workers(folder, server, url)
+        try:
+            workers.launch()
+            workers.eventually(lambda: "unknown command" in workers.log())
+            assert "hunter2" not in workers.log()
+        finally:
+            workers.close()
+
+
 def test_hello_may_be_renamed(folder: Path) -> None:
     """The line names the option; with that it works."""
     with Server(folder / "redis", "--rename-command", "HELLO", "", protocol=2) as server:
