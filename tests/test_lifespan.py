@@ -36,6 +36,11 @@ def work(item: str) -> None:
     print("began", item)
     time.sleep(float(item))
 """
+ASYNC = """
+async def work(item: str) -> None:
+    print("began", item)
+    await asyncio.to_thread(time.sleep, float(item))
+"""
 SCHEDULE = """
 from .runtime.schedule import Every
 
@@ -44,6 +49,9 @@ async def push(now):
 
 SCHEDULE = {"x": Every(0.1, push)}
 """
+
+HANG = "print('began'); await asyncio.to_thread(time.sleep, 100)"
+HANGS = SCHEDULE.replace("return", f"{HANG}; return")
 
 Start = Callable[..., Mine]
 
@@ -119,6 +127,24 @@ def test_it_is_closed_also_where_a_thread_cannot_be_stopped(start: Start) -> Non
     worker.says("began 100")
     assert worker.stop(signal.SIGTERM) == [0]
     assert worker.said("cannot be stopped", "closed")
+
+
+@pytest.mark.parametrize("limit", ["DRAIN_SECONDS", "JOB_TIMEOUT"])
+def test_it_is_closed_also_where_a_thread_outlives_its_task(start: Start, limit: str) -> None:
+    """The task is cancelled, at the end or before, and what it has begun in a thread is not."""
+    worker = start("example-worker", tasks=lifespan() + ASYNC, **{limit: "0.1"})
+    worker.push("100")
+    worker.says("began 100")
+    worker.eventually(lambda: limit == "DRAIN_SECONDS" or worker.said("ran longer"))
+    assert worker.stop() == [0]
+    assert worker.said("closed", "worker stopped")
+
+
+def test_a_thread_that_an_entry_has_begun_does_not_hold_up_beat(start: Start) -> None:
+    beat = start("example-beat", schedule=lifespan() + HANGS)
+    beat.says("began")
+    assert beat.stop() == [0]
+    assert beat.said("closed", "beat stopped")
 
 
 def test_the_task_is_chosen_by_a_setting(start: Start) -> None:

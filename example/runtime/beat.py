@@ -61,6 +61,9 @@ async def run(
     await beat.close()
     if not beating.cancelled():
         beating.result()
+    if beat.has_cancelled:
+        # What runs on would keep the interpreter from ending.
+        process.exit_at_once = 0
 
 
 async def _beat(process: Process, beat: "Beat", outage: OutageLog) -> None:
@@ -114,6 +117,7 @@ class Beat:
         self.changed = asyncio.Event()
         self.tried = False  # what pushes need of Redis, on this connection
         self.owes = False  # a push that was not taken; a Redis that answers may refuse it still
+        self.has_cancelled = False  # a function: what it has begun in a thread may run on unseen
         self._key = key
         self._limit = limit
         self._clock = clock
@@ -157,6 +161,7 @@ class Beat:
         for timer in self.timers:
             if timer.making:
                 timer.making.cancel()
+                self.has_cancelled = True
         await self.connection.close()
 
     def _first(self) -> _Timer | None:
@@ -197,9 +202,10 @@ class Beat:
                 plain = not inspect.iscoroutinefunction(push)
                 made = await _in_thread(push, at, timer.threads) if plain else push(at)
                 timer.item = encoded(await made if inspect.isawaitable(made) else made)
-        except BaseException:  # an exit would end all of beat
+        except BaseException as error:  # an exit would end all of beat
             if timer.making and timer.making.cancelling():
                 raise
+            self.has_cancelled |= isinstance(error, TimeoutError)
             logger.exception("schedule entry %r failed: this tick is left out", timer.name)
             timer.failed += 1
             timer.wait_for(timer.entry.after(timer.tick))

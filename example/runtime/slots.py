@@ -73,6 +73,8 @@ class Slots:
         self.changed = asyncio.Event()
         """Set when an item has ended, or a slot has fallen free."""
         self.started_at = 0.0  # by time.monotonic(): when an item was started last
+        self.have_cancelled = False
+        """Whether a task was cancelled: what it has begun in a thread may run on unseen."""
         self._work = work
         self._is_text = _takes_text(work)
         self._is_threaded = not inspect.iscoroutinefunction(work)
@@ -234,6 +236,7 @@ class Slots:
             # The task may not have begun yet: then `_perform` does not see its end.
             slot.task.add_done_callback(lambda _: self.running.pop(item_id, None))
             slot.task.cancel()
+            self.have_cancelled = True
 
 
 def _failure(error: BaseException) -> Failure:

@@ -72,8 +72,9 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     if not serving.cancelled():
         serving.result()
     if stuck := len(worker.slots.running):
-        # What cannot be stopped would keep the interpreter from ending, too.
         logger.warning("worker ends with %d tasks that cannot be stopped", stuck)
+    if stuck or worker.slots.have_cancelled:
+        # What runs on would keep the interpreter from ending, too.
         process.exit_at_once = int(worn_out)
     elif worn_out:
         sys.exit(1)
@@ -317,9 +318,8 @@ class Worker:
     def _want(self, free: int) -> int:
         """How many items to ask for."""
         in_hand = len(self.hand.taken) + len(self.slots.running)
-        if in_hand and free <= 0:
-            return 0
-        return max(0, min(STEP, self.slots.count + self.appetite.ahead - in_hand))
+        room = min(STEP, self.slots.count + self.appetite.ahead - in_hand)
+        return 0 if in_hand and free <= 0 else max(0, room)
 
     def _has_to_tell(self) -> bool:
         """Whether Redis has to hear of an end, or of an item that was waited for."""
