@@ -96,6 +96,7 @@ class _Timer:
     threads: list[threading.Thread] = field(default_factory=list)  # in which its function runs
     skipped: int = 0  # since the queue is full
     failed: int = 0  # since the last push: ticks for which its function made nothing
+    is_slow: bool = False  # its function takes, at times, longer than from a tick to the next
 
     def wait_for(self, tick: int) -> None:
         self.tick, self.item = tick, None
@@ -188,7 +189,9 @@ class Beat:
                     logger.warning("queue full: %r is not pushed until it has room", timer.name)
                 timer.skipped += 1
             case b"late":  # paused or cut off: only the latest tick is made up for
+                made = timer.item if timer.is_slow else None  # else nothing would ever be pushed
                 timer.wait_for(timer.entry.latest(now))
+                timer.item = made
                 return
             case b"early":
                 return
@@ -196,12 +199,13 @@ class Beat:
 
     async def _make(self, timer: _Timer, push: Callable[[float], Any]) -> None:
         """Have the entry's function make its item, beside whatever else is due."""
-        at = timer.tick / 1000
+        at, began = timer.tick / 1000, self._clock()
         try:
             async with asyncio.timeout(MAKE_SECONDS):
                 plain = not inspect.iscoroutinefunction(push)
                 made = await _in_thread(push, at, timer.threads) if plain else push(at)
                 timer.item = encoded(await made if inspect.isawaitable(made) else made)
+            self._see_if_slow(timer, self._clock() - began)
         except BaseException as error:  # an exit would end all of beat
             if timer.making and timer.making.cancelling():
                 raise
@@ -211,6 +215,16 @@ class Beat:
             timer.wait_for(timer.entry.after(timer.tick))
         timer.making = None
         self.changed.set()
+
+    def _see_if_slow(self, timer: _Timer, seconds: float) -> None:
+        period = (timer.entry.after(timer.tick) - timer.tick) / 1000
+        if seconds >= period and not timer.is_slow:
+            timer.is_slow = True
+            logger.warning(
+                "the function of %r took %.1f s, and its next tick comes after %g s:"
+                " it is pushed less often",
+                *(timer.name, seconds, period),
+            )
 
     def _told_pushed(self, timer: _Timer, last: int) -> None:
         logger.info("PUSH %s", timer.name)

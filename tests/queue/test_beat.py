@@ -335,6 +335,19 @@ def test_a_function_that_hangs_costs_a_tick_and_a_bounded_number_of_threads(
     assert len(pushed(redis)) == 20
 
 
+def test_a_function_slower_than_its_period_pushes_at_its_own_pace_and_is_told_once(
+    redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def slow(now: float) -> str:
+        simulation.now += 1.2
+        return echo(now)
+
+    simulation = simulate({"x": Every(1, slow)})
+    simulation.run(9)
+    assert pushed(redis) == [1_800_000_001 + 2 * i for i in range(4)]
+    assert caplog.text.count("the function of 'x' took 1.2 s") == 1
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(1), asyncio.CancelledError()])
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_an_entry_that_raises_does_not_keep_others_from_their_time(
