@@ -12,10 +12,9 @@ from typing import Any
 
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
-from supervisor.supervisord import Supervisor
 
 from .plugin import Plugin
-from .startup import around, faults
+from .startup import Supervisor, around, faults
 
 Kind = tuple[Any, ...]
 

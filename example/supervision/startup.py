@@ -8,13 +8,19 @@ import errno
 import functools
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from supervisor import supervisord
 from supervisor.options import FastCGIGroupConfig, ServerOptions
-from supervisor.supervisord import Supervisor
 from supervisor.xmlrpc import Faults, RPCError
 
+_main = sys.modules["__main__"]
+_is_main = getattr(getattr(_main, "__spec__", None), "name", "") == supervisord.__name__
+# `python -m supervisor.supervisord` runs a second copy of that module, with a class of its own.
+Supervisor: Any = getattr(_main if _is_main else supervisord, "Supervisor")  # noqa: B009 mypy knows no attribute
+"""The class of the supervisord that runs."""
 LONGEST_PATH = 107
 """Bytes that a Unix socket's path may have. supervisord binds `PATH.PID` first."""
 NAMES_ONLY = {"process_name", "stdout_logfile", "stderr_logfile"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ..launchers import SCRIPTS
+from ..server import free_port
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -53,6 +54,21 @@ def test_who_calls_main_may_reload(foreign: Make) -> None:
     here.start()
     here.ctl("reload")
     here.eventually(lambda: here.log().count("supervisord started") == 2)
+
+
+def test_a_socket_stays_open_also_by_python_m(foreign: Make) -> None:
+    """supervisord's class is then another than the one that others import."""
+    port = free_port()
+    here = foreign(
+        f"[fcgi-program:sleeper]\ncommand = /bin/sleep 1000\nsocket = tcp://127.0.0.1:{port}\n"
+    )
+    here.command = [SCRIPTS / "python", "-m", "supervisor.supervisord", "-n", "-c", here.conf]
+    here.start()
+    here.running("sleeper")
+    here.ctl("reload")
+    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.running("sleeper")
+    assert here.term() == 0
 
 
 def test_off_is_stock(foreign: Make) -> None:
