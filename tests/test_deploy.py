@@ -1,6 +1,10 @@
 """scripts/deploy: a release goes live on a machine, or does not, and nobody notices."""
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,12 +151,13 @@ def test_five_are_kept(machine: Deployed) -> None:
 def test_the_page_deploys_and_goes_back_as_it_says(machine: Deployed) -> None:
     """Its commands, word for word but for the folder; those of root and systemd aside."""
     page = (ROOT / "docs" / "production.md").read_text()
-    said = [line for line in page.splitlines() if line.startswith("scripts/deploy ")]
-    assert len(said) == 3
+    user = "runuser -u example -- "
+    said = [line for line in page.splitlines() if line.startswith(user)]
+    assert len(said) == 4
     machine.git("archive", "--output", "project.tar.gz", "HEAD")
     for number, line in enumerate(said):
         release(machine, f"release {number}")
-        done = machine.deploy(*line.split()[2:])
+        done = machine.deploy(*line.removeprefix(user).split()[2:])
         assert done.returncode == 0, done.stderr
     unit = (ROOT / "deploy" / "systemd" / "example.service").read_text()
     assert "ExecStart=/srv/example/current/.venv/bin/python -m supervisor.supervisord" in unit
@@ -165,3 +170,85 @@ def test_an_archive_is_as_good_as_a_checkout(machine: Deployed) -> None:
     done = machine.deploy(str(archive))
     assert done.returncode == 0, done.stderr
     assert "archived" in (machine.home / "current" / "example" / "api.py").read_text()
+
+
+def test_only_what_is_committed_is_released_also_from_a_checkout_of_another_user(
+    machine: Deployed,
+) -> None:
+    """What git says to root, or to the machine's user, whose checkout it is not."""
+    release(machine, "two")
+    machine.change(".env", "PASSWORD=secret\n")
+    done = machine.deploy(GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert done.returncode == 0, done.stderr
+    assert not (machine.home / "current" / ".env").exists()
+    (machine.checkout / ".git" / "HEAD").write_text("broken")
+    done = machine.deploy()
+    assert done.returncode == 1
+    assert "git cannot read this checkout" in done.stderr
+
+
+def test_back_leads_to_what_ran_and_never_to_what_was_left(machine: Deployed) -> None:
+    first = machine.current()
+    for name in ("bad", "worse"):
+        release(machine, name)
+        assert machine.deploy().returncode == 0
+        assert machine.deploy("--back").returncode == 0
+        assert machine.current() == first
+    assert len(machine.releases()) == 3
+    assert "no release before" in machine.deploy("--back").stderr
+
+
+def test_a_file_in_shared_wins(machine: Deployed) -> None:
+    release(machine, "two")
+    (machine.home / "shared" / "pyproject.toml").write_text("# the machine's\n")
+    done = machine.deploy()
+    assert done.returncode == 0, done.stderr
+    assert (machine.home / "current" / "pyproject.toml").read_text() == "# the machine's\n"
+
+
+def test_a_deploy_that_is_interrupted_goes_back(running: Deployed) -> None:
+    """By TERM, also to supervisorctl; so what has been replaced meanwhile is replaced again."""
+    first = running.current()
+    running.change("example/tasks.py", "import time\ntime.sleep(5)\n")
+    running.commit()
+    deploy = subprocess.Popen(
+        ["scripts/deploy", running.home],
+        cwd=running.checkout,
+        env=running.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    running.eventually(lambda: running.current() != first and "STARTING" in running.ctl("status"))
+    os.killpg(deploy.pid, signal.SIGTERM)
+    said = deploy.communicate(timeout=100)[1]
+    assert deploy.returncode == 1, said
+    assert "was interrupted" in said
+    assert running.releases() == [running.current()] == [first]
+    folders = running.eventually(running.folders)
+    del folders["redis"]
+    assert set(folders.values()) == {first}
+
+
+def test_a_supervisord_that_cannot_be_talked_to_is_named(machine: Deployed) -> None:
+    """It is of no release; or another user's, which looks the same."""
+    first = machine.current()
+    release(machine, "two")
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "supervisord"], stdin=subprocess.PIPE
+    ) as other:
+        (machine.home / "var" / "supervisord.pid").write_text(f"{other.pid}\n")
+        done = machine.deploy()
+        other.communicate()
+    assert done.returncode == 1
+    assert f"supervisord, process {other.pid}," in done.stderr
+    assert machine.releases() == [machine.current()] == [first]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
+def test_another_user_than_the_owner_is_refused(machine: Deployed) -> None:
+    os.chown(machine.home, 65534, -1)
+    done = machine.deploy()
+    assert done.returncode == 1
+    assert "runuser -u nobody" in done.stderr
+    assert len(machine.releases()) == 1
