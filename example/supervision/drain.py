@@ -23,8 +23,12 @@ def install(plugin: Plugin, _: object) -> None:
     def on_turn() -> None:
         for pid in plugin.kill_at.keys() - plugin.options.pidhistory:
             del plugin.kill_at[pid]
-        for pid, kill_at in plugin.kill_at.items():
+        for pid, kill_at in list(plugin.kill_at.items()):
             process = plugin.options.pidhistory[pid]
+            if kill_at <= time.time():
+                # Its time is up. Set anew, it would have supervisord kill and warn in each turn.
+                del plugin.kill_at[pid]
+                continue
             # Each turn anew: supervisord takes what is later than by stopwaitsecs for the time of a
             # clock that was set back, and shortens it.
             if process.state == ProcessStates.STOPPING:

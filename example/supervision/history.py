@@ -41,6 +41,11 @@ def install(plugin: Plugin, name: Path) -> None:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         plugin.options.logger.warn(f"history: no folder {path.parent} that we may use; left off")
         return
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
+    except OSError as error:  # another user's, say
+        plugin.options.logger.warn(f"history: {error}; left off")
+        return
 
     def history(_: object) -> list[Record]:
         """Tell of each end that nobody has asked for, the oldest first.

@@ -4,6 +4,7 @@ The kernel kills supervisord's own children; a shell that waits outside, at the 
 pipe, kills what these have started: by process group, and by the mark of the part `descendants`.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -72,7 +73,8 @@ def _kill_their_children(plugin: Plugin) -> None:
 
     def on_close() -> None:
         watch.stdin.close()
-        watch.wait(timeout=1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            watch.wait(timeout=1)
 
     plugin.every_turn(on_turn)
     plugin.at_close(on_close)

@@ -85,7 +85,8 @@ class Plugin(Hooks):
         if process is None:
             return
         key, now = self.key(process), time.time()
-        why = "stopped" if process.killing else self.blame.pop(key, "")
+        blame = self.blame.pop(key, "")
+        why = "stopped" if process.killing else blame
         self.exits[key] = Exit(pid, status, now, why)
         note = self.note(process)
         # On a slow machine a program may need longer to fail than others to prove themselves.

@@ -96,6 +96,14 @@ def test_without_its_folder_all_else_goes_on(foreign: Make) -> None:
     assert "history: no folder" in here.log()
 
 
+def test_without_its_file_all_else_goes_on(foreign: Make, folder: Path) -> None:
+    (folder / "history.jsonl").mkdir()
+    here = foreign(SLEEPER, KEPT).start()
+    here.running("sleeper")
+    assert "history.jsonl'; left off" in here.log()
+    assert "Traceback" not in here.log()
+
+
 def test_off_is_stock(foreign: Make, folder: Path) -> None:
     here = foreign(SLEEPER).start()
     assert "this supervisord does not offer it" in here.ctl("history").stdout
