@@ -149,6 +149,7 @@ def test_a_tasks_processes_end_with_the_worker(
         int(line.split()[-1]) for line in layout.log("worker").splitlines() if "CHILD" in line
     ]
     redis.client.delete("TESTING")
+    layout.eventually(lambda: layout.status("worker") == "RUNNING")
     if how == "KILL":
         layout.signal("worker", "KILL")
     else:
