@@ -25,6 +25,8 @@ AFTER_DRAIN = 2.0
 """Seconds that a stop takes beyond its drain: for last answers, to tell Redis, to end."""
 BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
+CANCEL_SECONDS = 0.2
+"""For tasks that are left when the process ends at once."""
 ECHO_SECONDS = 0.5
 """Some who stop a program signal it and its group: a repeat this soon is the same request."""
 
@@ -81,6 +83,7 @@ class Process:
         if error is None:
             logger.info("%s stopped", self.name)
         if self.exit_at_once is not None:
+            await _cancel_all_others()
             exit_at_once(self.exit_at_once)
 
     def ready(self, status: str) -> None:
@@ -116,6 +119,15 @@ class Process:
         while seconds:
             notify(self._sign_of_life)
             await asyncio.sleep(min(seconds / 3, BEAT_SECONDS))
+
+
+async def _cancel_all_others() -> None:
+    """As asyncio.run does at its end, but not for long: libraries end their processes then."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=CANCEL_SECONDS)
 
 
 class Forks:
