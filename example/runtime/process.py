@@ -97,9 +97,11 @@ class Process:
         # Again each time: a manager that was busy may have missed the first.
         self._sign_of_life = f"{news}\nWATCHDOG=1"
 
-    def status(self, status: str) -> None:
-        """Announce, in one line for people, how the program does."""
-        notify(f"STATUS={status}")
+    def status(self, status: str, **counts: int) -> None:
+        """Announce, in one line for people, how the program does; `counts` are for metrics."""
+        # Of our own, as X_ says.
+        told = "".join(f"\nX_COUNT_{name.upper()}={count}" for name, count in counts.items())
+        notify(f"STATUS={status}{told}")
 
     def _stop(self, number: signal.Signals) -> None:
         if self.stopping.is_set() and time.monotonic() - self._told_to_stop < ECHO_SECONDS:

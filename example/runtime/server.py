@@ -162,11 +162,11 @@ class Server(uvicorn.Server):
                 self.handle_exit(signal.SIGTERM, None)
 
     def _tell(self) -> None:
-        state = self.server_state
-        counts = f"{state.total_requests} answered, {len(state.connections)} connections open"
-        if counts != self._status:
-            self._status = counts
-            self.process.status(f"serving on {self.where}, {counts}")
+        requests, connections = self.server_state.total_requests, len(self.server_state.connections)
+        status = f"serving on {self.where}, {requests} answered, {connections} connections open"
+        if status != self._status:
+            self._status = status
+            self.process.status(status, requests=requests, connections=connections)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()

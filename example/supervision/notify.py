@@ -1,7 +1,7 @@
 """Programs say how they do: the receiving side of sd_notify (Linux).
 
-Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood; and
-X_STOP_SECONDS=, our own, how long the program may take to stop.
+Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood. Of our
+own are X_STOP_SECONDS=, how long the program may take to stop, and X_COUNT_name=, what it counts.
 The kernel tells who sent a message; only processes that supervisord started itself are heard.
 """
 
@@ -21,6 +21,8 @@ CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 # Room for the credentials and nothing else: the kernel drops descriptors that come along.
 ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size)
 LONGEST_STATUS = 200
+COUNT = "X_COUNT_"
+MOST_COUNTS = 20
 MOST_AT_ONCE = 100
 """Who floods us must not stop supervisord's loop."""
 
@@ -121,3 +123,11 @@ def _take_note(plugin: Plugin, process: Any, message: str) -> None:
         elif name == "X_STOP_SECONDS":
             with contextlib.suppress(ValueError):
                 note.stop_seconds = seconds(value)
+        elif name.startswith(COUNT) and name.isidentifier():
+            _count(note, name.removeprefix(COUNT).lower(), value)
+
+
+def _count(note: Note, name: str, value: str) -> None:
+    if name in note.counts or len(note.counts) < MOST_COUNTS:
+        with contextlib.suppress(ValueError):
+            note.counts[name] = float(value)

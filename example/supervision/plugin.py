@@ -4,7 +4,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from supervisor.options import make_namespec
@@ -36,6 +36,8 @@ class Note:
     stopping: bool = False
     stop_seconds: float | None = None
     """How long it may take to stop, once told."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """What it counts, by its own names."""
 
 
 STEADY_SECONDS = 10.0

@@ -76,7 +76,8 @@ def faults(ready: bool = False) -> Iterator[str]:
 
 def _ask_supervisord() -> str | None:
     """What the plugin's `health` says; None where it has no such method."""
-    url, login = _control()
+    url, name, password = control()
+    login = binascii.b2a_base64(f"{name}:{password}".encode(), newline=False).decode()
     headers = f"Authorization: Basic {login}\r\nContent-Type: text/xml\r\n"
     request = f"POST /RPC2 HTTP/1.0\r\n{headers}Content-Length: {len(QUESTION)}\r\n\r\n{QUESTION}"
     status, answer = _http(url, request)
@@ -90,8 +91,8 @@ def _ask_supervisord() -> str | None:
     return found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def _control() -> tuple[str, str]:
-    """The URL of supervisord's control socket, and the login for it, as supervisorctl finds them.
+def control() -> tuple[str, str, str]:
+    """supervisord's control socket: its URL, username and password, as supervisorctl finds them.
 
     Raises ValueError if there is no configuration that tells.
     """
@@ -116,7 +117,7 @@ def _control() -> tuple[str, str]:
     except (configparser.Error, KeyError):
         where = path or " or ".join(places)
         raise ValueError(f"no [supervisorctl] that says where it is in {where}") from None
-    return url, binascii.b2a_base64(f"{name}:{password}".encode(), newline=False).decode()
+    return url, name, password
 
 
 def _lives(where: str) -> bool:
@@ -132,7 +133,7 @@ def _http(url: str, request: str) -> tuple[int, str]:
 
     Raises OSError if there is none in SECONDS, ValueError if it is no HTTP.
     """
-    with _connection(url) as connection:
+    with connect(url) as connection:
         connection.sendall(request.encode())
         answer = _read(connection).decode(errors="replace")
     head = answer.partition("\r\n")[0]
@@ -152,7 +153,8 @@ def _read(connection: socket.socket) -> bytes:
     return answer
 
 
-def _connection(url: str) -> socket.socket:
+def connect(url: str) -> socket.socket:
+    """A connection to unix://PATH or SCHEME://HOST:PORT that waits SECONDS; else OSError."""
     scheme, _, where = url.partition("://")
     if scheme == "unix":
         connection = socket.socket(socket.AF_UNIX)

@@ -44,6 +44,7 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
         if note := plugin.note(process):
             now = time.monotonic()
             found["status"] = note.status
+            found["counts"] = note.counts
             if note.ready_at is not None:
                 found["ready_seconds"] = now - note.ready_at
             if note.heard_at is not None:
@@ -55,8 +56,10 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
         if last := plugin.exits.get(key):
             found["last_exit"] = decode_wait_status(last.status)[1]
             found["last_exit_at"] = last.at
+            found["last_exit_code"] = os.waitstatus_to_exitcode(last.status)
             found["last_exit_why"] = last.why
         if process.pid:
+            found["uptime_seconds"] = max(0.0, time.time() - process.laststart)
             found |= _resources(process.pid)
         return found
 
