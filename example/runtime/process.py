@@ -27,6 +27,9 @@ BEAT_SECONDS = 10.0
 """At least this often a process says that it lives, also to a patient watchdog."""
 CANCEL_SECONDS = 0.2
 """For tasks that are left when the process ends at once."""
+COLLECT_AFTER = 10_000
+"""New objects until the garbage collector looks for cycles: Python's few hundred are less than what
+tasks or requests that end together leave, so that it would look for nothing all the time."""
 ECHO_SECONDS = 0.5
 """Some who stop a program signal it and its group: a repeat this soon is the same request."""
 
@@ -36,6 +39,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     die_with_parent()
     # A watchdog sends SIGABRT first: then the log tells where we hung.
     faulthandler.enable()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
     async def program() -> None:
         await main()
