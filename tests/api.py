@@ -8,12 +8,12 @@ class Api:
 
     port: int
 
-    def get(self, path: str = "/") -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+    def get(self, path: str = "/", host: str = "127.0.0.1") -> str:
+        with urlopen(f"http://{host}:{self.port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
-    def answers(self) -> bool:
+    def answers(self, host: str = "127.0.0.1") -> bool:
         try:
-            return self.get() == "Hello, world!"
+            return self.get(host=host) == "Hello, world!"
         except OSError:
             return False

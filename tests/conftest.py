@@ -1,5 +1,6 @@
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,15 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture
+def ipv6() -> None:
+    """Skips where this machine has none."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from . import asking
 from .launchers import SCRIPTS, Launcher
 from .server import Server
 
@@ -22,7 +23,8 @@ class Layout(Launcher):
     def __init__(self, folder: Path, redis: Server) -> None:
         super().__init__(folder, redis, ["supervisord", "-c", f"{folder}/supervisord.conf"])
         self.redis = redis
-        (folder / "var").mkdir()
+        self.socket = folder / "var" / "supervisor.sock"
+        self.socket.parent.mkdir()
         (folder / "supervisord.d").mkdir()
         shutil.copy(ROOT / "supervisord.conf", folder)
         # In the file, since supervisord binds before any program reads PORT.
@@ -37,7 +39,7 @@ class Layout(Launcher):
 
     def start(self, stdout: int | None = None) -> None:
         super().start(stdout)
-        self.eventually(lambda: self.ctl("status").returncode != 4)
+        self.eventually(lambda: asking.answers(self.socket))
 
     def ctl(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """supervisorctl from the layout's folder, without flags."""
@@ -68,15 +70,13 @@ class Layout(Launcher):
 
     def table(self) -> dict[str, tuple[str, int]]:
         """Program -> (state, pid or 0), as `supervisorctl status` shows them."""
-        rows: dict[str, tuple[str, int]] = {}
-        for line in self.ctl("status").stdout.splitlines():
-            name, state, *rest = line.split()
-            pid = int(rest[1].rstrip(",")) if rest[:1] == ["pid"] else 0
-            rows[name] = (state, pid)
-        return rows
+        return asking.table(self.socket)
 
     def status(self, program: str) -> str:
         return self.table()[_full(program)][0]
+
+    def running(self) -> set[str]:
+        return {name for name, (state, _) in self.table().items() if state == "RUNNING"}
 
     def pid(self, program: str) -> int:
         pid = self.table()[_full(program)][1]
@@ -101,8 +101,8 @@ class Layout(Launcher):
 
     def ready(self) -> None:
         """Wait until every program runs and has said that it is ready."""
-        names = ("app:app_00", "app:app_01", "beat:beat_00", "beat:beat_01", "worker:worker_00")
-        self.eventually(lambda: all(self.status(each) == "RUNNING" for each in names))
+        names = {"app:app_00", "app:app_01", "beat:beat_00", "beat:beat_01", "worker:worker_00"}
+        self.eventually(lambda: names <= self.running())
         self.eventually(lambda: all(self.said(each, "ready: ") for each in names))
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as client
@@ -34,6 +35,21 @@ def answers(url: str) -> bool:
         return False
 
 
+def put(url: str) -> None:
+    """Push an item, once the server answers."""
+    eventually(lambda: answers(url))
+    with client.Redis.from_url(url) as redis:
+        redis.lpush("TESTING", "kept")
+
+
+def kept(url: str) -> bool:
+    """Whether the server, once it answers, has the item."""
+    eventually(lambda: answers(url))
+    with client.Redis.from_url(url) as redis:
+        items: Any = redis.lrange("TESTING", 0, -1)
+    return list(items) == [b"kept"]
+
+
 def said(program: subprocess.Popen[str], *words: str) -> str:
     """Wait for a line with these words in what `program` says, and return it."""
     assert program.stdout
@@ -59,15 +75,11 @@ def test_it_becomes_a_server_that_keeps_what_it_was_given(
     environ = {} if on_path else only_the_wheel(folder)
     url = f"redis://localhost:{free_port()}"
     server = run(url, **environ)
-    eventually(lambda: answers(url))
-    with client.Redis.from_url(url) as redis:
-        redis.lpush("TESTING", "kept")
+    put(url)
     server.kill()
     server.wait()
     run(url, **environ)
-    eventually(lambda: answers(url))
-    with client.Redis.from_url(url) as redis:
-        assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+    assert kept(url)
     assert (folder / "var" / "redis").stat().st_mode & 0o777 == 0o700
 
 
@@ -161,9 +173,7 @@ class TestWaiting:
         """As of a second terminal in the same folder."""
         url = f"redis://localhost:{free_port()}"
         run(url)
-        eventually(lambda: answers(url))
-        with client.Redis.from_url(url) as redis:
-            redis.lpush("TESTING", "served")
+        put(url)
         waiting = run(url)
         said(waiting, "another server answers")
         waiting.terminate()
@@ -175,12 +185,9 @@ class TestWaiting:
         server = run(first)
         eventually(lambda: answers(first))
         assert first in said(run(second), "uses the data in var/redis")
-        with client.Redis.from_url(first) as redis:
-            redis.lpush("TESTING", "kept")
+        put(first)
         server.kill()
-        eventually(lambda: answers(second))
-        with client.Redis.from_url(second) as redis:
-            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+        assert kept(second)
 
     def test_where_it_could_not_take_over_it_does_not_wait(self, run: Popen, redis: Server) -> None:
         waiting = run(redis.url, REDIS_DIR="/proc")
@@ -253,9 +260,7 @@ class TestServers:
         """The URL of a server that is gone, the one of the wheel; its data are there."""
         url = f"redis://localhost:{free_port()}"
         server = run(url, **only_the_wheel(folder))
-        eventually(lambda: answers(url))
-        with client.Redis.from_url(url) as redis:
-            redis.lpush("TESTING", "kept")
+        put(url)
         server.terminate()
         server.wait()
         return url
@@ -264,9 +269,7 @@ class TestServers:
     def test_one_that_cannot_read_the_data_is_not(self, run: Popen, written: str) -> None:
         """A Redis that is installed later cannot read what Valkey wrote: that goes on."""
         said(run(written), "another server is taken: ", "cannot read the data in 'var/redis'")
-        eventually(lambda: answers(written))
-        with client.Redis.from_url(written) as redis:
-            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+        assert kept(written)
 
     def test_data_of_an_old_server_are_taken_over(self, run: Popen, folder: Path) -> None:
         """Redis 7 makes its folder of what Redis 6 wrote, which are commands."""
@@ -279,9 +282,7 @@ class TestServers:
         (data / f"{name}.1.incr.aof").touch()
         url = f"redis://localhost:{free_port()}"
         run(url)
-        eventually(lambda: answers(url))
-        with client.Redis.from_url(url) as redis:
-            assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+        assert kept(url)
 
     def test_one_that_is_too_old_is_not(self, run: Popen, written: str, folder: Path) -> None:
         old = folder / "bin" / "redis-server"
@@ -312,9 +313,7 @@ def test_data_that_end_in_zeros_are_mended_as_documented(
     environ = {} if on_path else only_the_wheel(folder)
     url = f"redis://localhost:{free_port()}"
     server = run(url, **environ)
-    eventually(lambda: answers(url))
-    with client.Redis.from_url(url) as redis:
-        redis.lpush("TESTING", "kept")
+    put(url)
     server.kill()
     server.wait()
     with open(folder / "var/redis/appendonlydir/appendonly.aof.1.incr.aof", "ab") as data:
@@ -327,7 +326,5 @@ def test_data_that_end_in_zeros_are_mended_as_documented(
     steps = (ROOT / "docs" / "operations.md").read_text().split("```sh mend\n")[1].split("```")[0]
     subprocess.run(["bash", "-euc", steps], cwd=folder, input="y\n", text=True, check=True)
     run(url, **environ)
-    eventually(lambda: answers(url))
-    with client.Redis.from_url(url) as redis:
-        assert redis.lrange("TESTING", 0, -1) == [b"kept"]
+    assert kept(url)
     assert list(folder.glob("var/redis.before-*"))

@@ -7,11 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.options import make_namespec
-from supervisor.xmlrpc import SupervisorTransport
-
+from .. import asking
 from ..launchers import SCRIPTS, handed_on, lives
 from ..waiting import eventually
 
@@ -58,6 +55,7 @@ class Foreign:
     def __init__(self, folder: Path, programs: str, plugin: str | None = "", **environ: str):
         self.folder = folder
         self.conf = folder / "supervisord.conf"
+        self.socket = folder / "s.sock"
         self.write(programs, plugin)
         self.environ = {
             "PATH": f"{SCRIPTS}:/usr/local/bin:/usr/bin:/bin",
@@ -95,10 +93,7 @@ class Foreign:
         return self.process
 
     def answers(self) -> bool:
-        try:
-            return bool(self.ask("getPID"))
-        except (OSError, Fault):
-            return False
+        return asking.answers(self.socket)
 
     def ctl(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -122,17 +117,11 @@ class Foreign:
 
     def ask(self, method: str, *words: str) -> Any:
         """A question that supervisorctl would ask too, without the time that its start takes."""
-        transport = SupervisorTransport("local", "local", f"unix://{self.folder}/s.sock")
-        with ServerProxy("http://127.0.0.1", transport) as proxy:
-            return getattr(proxy.supervisor, method)(*words)
+        return asking.ask(self.socket, f"supervisor.{method}", *words)
 
     def table(self) -> dict[str, str]:
         """Process -> state; nothing while supervisord is away."""
-        try:
-            rows = self.ask("getAllProcessInfo")
-        except (OSError, Fault):
-            return {}
-        return {make_namespec(row["group"], row["name"]): row["statename"] for row in rows}
+        return {name: state for name, (state, _) in asking.table(self.socket).items()}
 
     def pid(self, name: str) -> int:
         pid = int(self.ask("getProcessInfo", name)["pid"])

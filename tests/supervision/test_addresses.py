@@ -1,9 +1,7 @@
 """Where `[fcgi-program:x] socket = tcp://[…]:PORT` listens."""
 
-import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -14,12 +12,7 @@ from ..server import Server
 Launch = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def ipv6() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("this machine has no IPv6")
+pytestmark = pytest.mark.usefixtures("ipv6")
 
 
 def listening_on(launch: Launch, redis: Server, host: str) -> Layout:
@@ -29,29 +22,21 @@ def listening_on(launch: Launch, redis: Server, host: str) -> Layout:
     return layout
 
 
-def hello(layout: Layout, host: str) -> bool:
-    try:
-        with urlopen(f"http://{host}:{layout.port}/", timeout=5) as answer:
-            return bool(answer.read() == b"Hello, world!")
-    except OSError:
-        return False
-
-
 def test_all_addresses_are_those_of_ipv4_too(launch: Launch, redis: Server) -> None:
     """Also after a restart; and supervisord sees no change of the file in it."""
     layout = listening_on(launch, redis, "[::]")
     layout.ready()
     layout.ctl("restart", "app:*")
-    assert hello(layout, "127.0.0.1")
-    assert hello(layout, "[::1]")
+    assert layout.answers("127.0.0.1")
+    assert layout.answers("[::1]")
     assert layout.ctl("reread").stdout == "No config updates to processes\n"
 
 
 def test_one_address_is_that_one_alone(launch: Launch, redis: Server) -> None:
     layout = listening_on(launch, redis, "[0::1]")
     layout.ready()
-    assert hello(layout, "[::1]")
-    assert not hello(layout, "127.0.0.1")
+    assert layout.answers("[::1]")
+    assert not layout.answers("127.0.0.1")
 
 
 def test_what_is_no_address_is_told(launch: Launch, redis: Server) -> None:

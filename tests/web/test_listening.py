@@ -3,28 +3,13 @@
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
 from ..launchers import Launcher, only_app
 from ..server import Server
 
-
-@pytest.fixture(autouse=True)
-def ipv6() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-
-
-def answers(app: Launcher, host: str) -> bool:
-    try:
-        with urlopen(f"http://{host}:{app.port}/", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+pytestmark = pytest.mark.usefixtures("ipv6")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +23,7 @@ def test_it_listens_on_what_host_says(
     app: Launcher = launch(only_app, redis, HOST=host)
     app.start()
     app.eventually(lambda: "app ready: " in app.stdout())
-    assert (answers(app, "127.0.0.1"), answers(app, "[::1]")) == (four, six)
+    assert (app.answers("127.0.0.1"), app.answers("[::1]")) == (four, six)
 
 
 @pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])

@@ -1,0 +1,41 @@
+"""What supervisorctl asks supervisord, without the time that its start takes."""
+
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from supervisor.options import make_namespec
+from supervisor.xmlrpc import SupervisorTransport
+
+AWAY = (OSError, HTTPException, Fault)
+"""What asking raises while supervisord starts, ends, or is not there."""
+
+
+def ask(socket: Path, method: str, *words: Any) -> Any:
+    """Call `method`, such as supervisor.getPID, through the Unix socket."""
+    transport = SupervisorTransport("local", "local", f"unix://{socket}")
+    with ServerProxy("http://127.0.0.1", transport) as proxy:
+        return getattr(proxy, method)(*words)
+
+
+def answers(socket: Path) -> bool:
+    try:
+        return bool(ask(socket, "supervisor.getPID"))
+    except AWAY:
+        return False
+
+
+def table(socket: Path) -> dict[str, tuple[str, int]]:
+    """Process -> (state, pid, or 0 unless RUNNING); nothing while supervisord is away."""
+    try:
+        rows = ask(socket, "supervisor.getAllProcessInfo")
+    except AWAY:
+        return {}
+    return {
+        make_namespec(row["group"], row["name"]): (
+            row["statename"],
+            row["pid"] if row["statename"] == "RUNNING" else 0,
+        )
+        for row in rows
+    }
