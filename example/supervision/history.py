@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from supervisor.datatypes import RestartUnconditionally
+from supervisor.dispatchers import POutputDispatcher
 from supervisor.events import (
     ProcessStateBackoffEvent,
     ProcessStateExitedEvent,
@@ -65,6 +67,7 @@ def install(plugin: Plugin, name: Path) -> None:
         if last and process.pid == last.pid and not _was_asked_for(event, last):
             add(path, _record(plugin, process, last))
 
+    plugin.around(POutputDispatcher, "_log", _keep_tail)
     plugin.subscribe(SupervisorRunningEvent, on_start)
     for kind in (ProcessStateExitedEvent, ProcessStateBackoffEvent, ProcessStateStoppedEvent):
         plugin.subscribe(kind, on_end)
@@ -75,7 +78,8 @@ def _was_asked_for(event: Any, last: Exit) -> bool:
     """Also who ends as its file expects; but neither who is restarted then, nor who had to be
     killed in the end."""
     if isinstance(event, ProcessStateStoppedEvent):
-        return os.waitstatus_to_exitcode(last.status) != -signal.SIGKILL
+        killed = os.waitstatus_to_exitcode(last.status) == -signal.SIGKILL
+        return not killed and last.why == "stopped"
     if isinstance(event, ProcessStateBackoffEvent):
         return bool(event.from_state != ProcessStates.STARTING)
     always = event.process.config.autorestart is RestartUnconditionally
@@ -91,25 +95,25 @@ def _record(plugin: Plugin, process: Any, last: Exit) -> Record:
         "status": decode_wait_status(last.status)[1],
         "why": "killed to stop" if last.why == "stopped" else last.why,
         "ran": max(0.0, last.at - process.laststart),
-        "lines": _last_lines(process.config),
+        "lines": _last_lines(process),
     }
 
 
-def _last_lines(config: Any) -> list[str]:
-    """What it has written last, to stderr where that has a log of its own."""
-    for name in (config.stderr_logfile, config.stdout_logfile):
-        if isinstance(name, str) and (lines := _tail(name)):
-            return lines
-    return []
+def _keep_tail(original: Callable[..., None], channel: Any, data: bytes) -> None:
+    """Keep what a process has written last. Its log file may hold another's lines too: those of the
+    one before, or of the one that it is to replace."""
+    channel.tail = (getattr(channel, "tail", b"") + data)[-TAIL_BYTES:]
+    original(channel, data)
 
 
-def _tail(name: str) -> list[str]:
-    try:
-        with open(name, "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - TAIL_BYTES))
-            text = log.read().decode(errors="replace")
-    except OSError:  # no file, or none that can be read backwards
-        return []
+def _last_lines(process: Any) -> list[str]:
+    """What it has written last, to stderr where that is apart."""
+    tails = {
+        channel.channel: channel.tail
+        for channel in process.dispatchers.values()
+        if hasattr(channel, "tail")
+    }
+    text = (tails.get("stderr") or tails.get("stdout") or b"").decode(errors="replace")
     lines = [line.rstrip() for line in text.splitlines() if line.strip()][-LAST_LINES:]
     # Without what a terminal would obey.
     return ["".join(c if c.isprintable() else " " for c in line[:LONGEST_LINE]) for line in lines]

@@ -18,6 +18,7 @@ from . import (
     health,
     history,
     logs,
+    memory,
     notify,
     orphans,
     path,
@@ -60,6 +61,7 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "after": (after.install, after.order, "off"),
     "scale": (scale.install, is_on, "on"),
     "roll": (roll.install, per_program(roll.way), "on"),
+    "memory": (memory.install, per_program(memory.size), "off"),
     "tail": (tail.install, is_on, "on"),
     "stop": (stop.install, seconds_or_off, "off"),
 }

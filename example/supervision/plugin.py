@@ -88,7 +88,7 @@ class Plugin(Hooks):
             return
         key, now = self.key(process), time.time()
         blame = self.blame.pop(key, "")
-        why = "stopped" if process.killing else blame
+        why = blame or ("stopped" if process.killing else "")
         self.exits[key] = Exit(pid, status, now, why)
         note = self.note(process)
         # On a slow machine a program may need longer to fail than others to prove themselves.

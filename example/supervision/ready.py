@@ -94,12 +94,21 @@ def _is_starting(plugin: Plugin, process: Any) -> bool:
     return up and not (note and note.stopping)
 
 
+def resident(pid: int) -> int | None:
+    """Bytes of memory that a process holds, where /proc tells them."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return None
+
+
 def _resources(pid: int) -> dict[str, float]:
     """Resident bytes and seconds of CPU time, where /proc tells them."""
+    memory = resident(pid)
     try:
-        memory = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, IndexError):
+    except OSError:
         return {}
     # The memory as a float, since an XML-RPC integer has 32 bits only.
-    return {"memory": float(memory), "cpu": (int(fields[11]) + int(fields[12])) / TICK}
+    cpu = (int(fields[11]) + int(fields[12])) / TICK
+    return {"cpu": cpu} | ({} if memory is None else {"memory": float(memory)})

@@ -33,6 +33,7 @@ watchdog = 30
 stop = 9
 after = ends: steady
 history = history.jsonl
+memory = 1GB
 """
 MODULES = sorted({install.__module__.rpartition(".")[2] for install, _, _ in PARTS.values()})
 

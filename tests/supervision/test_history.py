@@ -58,6 +58,15 @@ def test_each_end_that_nobody_asked_for(foreign: Make) -> None:
     assert told(here, "fails").count("exit status") == 1
 
 
+def test_the_last_lines_are_its_own(foreign: Make, folder: Path) -> None:
+    """Not those of the one before, which wrote to the same log file."""
+    script = f"test -e {folder}/second || echo first; touch {folder}/second; exit 3"
+    failing = f"[program:fails]\ncommand = /bin/sh -c '{script}'\nstartretries = 1\n"
+    here = foreign(failing, KEPT).start()
+    here.eventually(lambda: told(here).count("exit status 3") == 2)
+    assert told(here).count("    first") == 1
+
+
 def test_it_outlives_supervisord(foreign: Make, folder: Path) -> None:
     """A line for each start tells what was before."""
     here = foreign(FAILS, KEPT).start()
