@@ -9,9 +9,11 @@ import contextlib
 import inspect
 import itertools
 import logging
+import math
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 MAKE_SECONDS = 60.0  # that a function may take to make its item
 HUNG = 8  # calls that do not end, after which an entry's function is called no more
 LOOK = 30.0  # seconds after which Redis's clock is looked at again: it, or ours, may have jumped
+SAMPLE = 1.0  # seconds between two looks at the queue, for those who will ask how it did
 STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
 _COUNTED = 10_000  # missed ticks, at most
 
@@ -70,7 +73,7 @@ async def _beat(process: Process, beat: "Beat", outage: OutageLog) -> None:
     ready = False
     while not process.stopping.is_set():
         try:
-            pause = await beat.step()
+            pause = min(await beat.step(), await beat.sample())
             if not beat.owes:
                 outage.worked()
             if not ready:
@@ -124,6 +127,8 @@ class Beat:
         self._clock = clock
         self._ahead = 0.0  # Redis's clock less ours, ms
         self._asked = 0.0  # when Redis has told its clock
+        self._sampled = -math.inf
+        self.missed: Counter[str] = Counter()  # ticks that Redis was not told of yet
 
     def doing(self) -> str:
         return f"{len(self.timers)} schedule entries"
@@ -149,6 +154,19 @@ class Beat:
             await self._ask(timer, 0, b"")
         following = self._first()
         return min(LOOK, self._wait(following.tick)) if following else LOOK
+
+    async def sample(self) -> float:
+        """Have Redis take a sample of the queue if it is time. Returns seconds until the next.
+
+        Workers do so too; but what waits grows older where none runs.
+        """
+        if self._clock() - self._sampled >= SAMPLE:
+            told = self.missed.copy()
+            missed = itertools.chain(*told.items())
+            await self.connection.call((*script(self._key, ""), "sample", *missed))
+            self.missed -= told
+            self._sampled = self._clock()
+        return max(0.0, self._sampled + SAMPLE - self._clock())
 
     async def rest(self, seconds: float) -> None:
         """Wait so long, or until a function has made its item."""
@@ -185,6 +203,7 @@ class Beat:
             case b"pushed":
                 self._told_pushed(timer, last)
             case b"full":
+                self.missed[timer.name] += _count(timer.entry, last, timer.tick) + 1
                 if not timer.skipped:
                     logger.warning("queue full: %r is not pushed until it has room", timer.name)
                 timer.skipped += 1
@@ -231,8 +250,10 @@ class Beat:
         if timer.skipped:
             logger.info("queue has room: %d ticks of %r were not pushed", timer.skipped, timer.name)
             timer.skipped = 0
-        if last and (missed := _count(timer.entry, last, timer.tick) - timer.failed) > 0:
-            logger.warning("%d ticks of %r were missed", missed, timer.name)
+        missed = _count(timer.entry, last, timer.tick)
+        self.missed[timer.name] += missed
+        if missed > timer.failed:  # those were told
+            logger.warning("%d ticks of %r were missed", missed - timer.failed, timer.name)
         timer.failed = 0
 
     async def _ask(self, timer: _Timer, tick: int, item: bytes) -> tuple[bytes, int, int]:
@@ -280,7 +301,9 @@ async def _in_thread(
 
 
 def _count(entry: Entry, last: int, tick: int) -> int:
-    """How many ticks lie between two, as far as anybody would count."""
+    """How many ticks lie between two, as far as anybody would count; 0 if there was none before."""
+    if not last:
+        return 0
     if isinstance(entry, Every):
         return (tick - last) // round(entry.seconds * 1000) - 1
     ticks = itertools.accumulate(itertools.repeat(last, _COUNTED), lambda at, _: entry.after(at))

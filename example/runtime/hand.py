@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from .link import Connection
 from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 from .rights import ensure
+from .runs import Runs
 from .slots import Failure
 from .task import Attempt
 
@@ -51,6 +52,7 @@ class Hand:
         self.done: list[int] = []
         self.failed: dict[int, Charge] = {}
         self.giving: list[int] = []
+        self.runs = Runs()
         self.is_joined = False
         self.is_told = False
         """Whether Redis and we agree on what is in hand. A STEP must come before the next WAIT."""
@@ -96,6 +98,7 @@ class Hand:
 
     async def leave(self) -> None:
         """Give back all that is in hand, and be no consumer any more."""
+        await self._tell_runs()
         await self._ask(self._consumer.leave())
         self.is_joined = False
 
@@ -278,6 +281,7 @@ class Hand:
         `running` are the ids that slots run. An item that is in hand by Redis's word, but that we
         do not know, is `taken` again: a roll-back of Redis has brought it back.
         """
+        await self._tell_runs()
         known = [*running, *self.done, *self.failed, *self.giving]
         known += [item_id for item_id, _ in self.taken]
         if dead := await self._tend(known, []):
@@ -296,6 +300,12 @@ class Hand:
             self._histories[item_id] = history
             self.taken.append((item_id, item))
         return found.dead
+
+    async def _tell_runs(self) -> None:
+        if self.runs:
+            told = self.runs.copy()
+            await self._ask(self._consumer.ran(told))
+            self.runs.subtract(told)
 
     async def _ask(self, request: Request) -> Any:
         (reply,) = await self._connection.ask(request)

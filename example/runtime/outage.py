@@ -34,7 +34,7 @@ class OutageLog:
         if not self._failures:
             self._since = time.monotonic()
             what = "refuses" if isinstance(error, REFUSALS) else "away"
-            why = _explained(error, self.where)
+            why = explained(error, self.where)
             logger.warning("Redis %s at %s: %s; retrying", what, self.where, why)
             self._show(f"Redis {what} since {time.strftime('%Y-%m-%d %H:%M:%S')}: {why}")
         self._failures += 1
@@ -49,7 +49,7 @@ class OutageLog:
         self._failures = 0
 
 
-def _explained(error: Exception, where: str) -> str:
+def explained(error: Exception, where: str) -> str:
     """What the error says, and what to do where that is known."""
     why = str(error) or type(error).__name__
     if isinstance(error, MovedError) and "+cluster://" not in where:

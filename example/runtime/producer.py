@@ -29,6 +29,7 @@ SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
 PUSH_SECONDS = 5.0  # for one push, with all that it waits for
 REST_SECONDS = 10.0  # a connection unused for longer may have died with nobody told
 _CLOSED = NoConnectionError("the producer was closed")
+MOST_ITEMS = 1_000_000  # in one go: Redis takes few more arguments
 MOST = 1e10  # seconds, in 2286 since the epoch
 _LOT = 100  # pushes in one go at most: they share one time-out
 

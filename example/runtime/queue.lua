@@ -1,5 +1,5 @@
 -- The queue's requests. Each is one atomic step in Redis; ARGV[4] says which one. The script goes
--- on in queue_step.lua, queue_tend.lua and queue_try.lua; queue.py puts them together.
+-- on in queue_count.lua and others; queue.py puts them together.
 --
 -- Three rules keep items safe when Redis refuses a command in the middle of a script:
 -- 1. Each request of a worker begins with a removal of nothing (see `answer`). At maxmemory Redis
@@ -23,8 +23,9 @@
 -- where `next` was. The same happens to a worker that was taken for dead, whose hand was given to
 -- others.
 
--- KEYS[10], `absent`, never exists: see queue.py.
-local inbox, workers, retry, suspects, alone, dead, ticks, later, once, absent = unpack(KEYS, 1, 10)
+-- KEYS[12], `absent`, never exists: see queue.py.
+local inbox, workers, retry, suspects, alone, dead, ticks = unpack(KEYS, 1, 7)
+local totals, samples, later, once, absent = unpack(KEYS, 8, 12)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
 local hand = hands .. me
 local seen -- when I showed up last, ms; nil if I am not registered
@@ -33,6 +34,12 @@ local GONE = redis.error_reply('GONE this consumer is not registered')
 local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is given up
 local FEW = 16 -- items to look at in one go, since they may be huge
 local request = {}
+local counts = {} -- by this request: see queue_count.lua
+local OTHERS = { tick = 1, sample = 1, try = 1, look = 1, dead = 1, requeue = 1, drop = 1, hurry = 1 }
+
+local function count(kind, n)
+  counts[kind] = (counts[kind] or 0) + n
+end
 
 local function clock() -- ms
   local time = redis.call('TIME')
@@ -107,6 +114,7 @@ local function bury(name, id, deaths, failures, item, mark, why, most)
   end
   redis.call('XADD', dead, 'MAXLEN', most, '*',
     'item', item, 'why', why, 'failures', failures, 'deaths', deaths)
+  count('dead', 1)
   free(mark)
   return math.max(0, before + 1 - most)
 end
@@ -115,7 +123,7 @@ end
 local function put_back(name, id, value)
   local deaths, failures, item, mark = split(value)
   local fresh = deaths + failures == 0 and mark == ''
-  if fresh and if_right_type('RPUSH', inbox, item) then return end
+  if fresh and if_right_type('RPUSH', inbox, item) then return count('back', 1) end
   park(name, id, deaths, failures, item, mark, clock())
 end
 
@@ -138,6 +146,7 @@ end
 local function settle_next(name, started, same)
   local item = peek_next(name)
   if not item then return end
+  count('taken', 1)
   if started > 0 and item == (same or item) then
     redis.call('HSET', hand, started, '0 0 ' .. item, 'n', started + 1)
   else
@@ -186,8 +195,10 @@ request.fail = function()
   else
     local zset = ARGV[10] == '1' and later or nil
     park(me, id, deaths, failures, item, mark, clock() + delay, zset)
+    count('retried', 1)
   end
   redis.call('HDEL', hand, id)
+  count('failed', 1)
   return lost
 end
 
@@ -198,7 +209,7 @@ request.free = function()
     local value = redis.call('HGET', hand, id)
     if not value then return end
     free(select(4, split(value)))
-    redis.call('HDEL', hand, id)
+    count('done', redis.call('HDEL', hand, id))
   end)
 end
 
@@ -240,14 +251,4 @@ request.tick = function()
   if not full then redis.call('LPUSH', inbox, ARGV[7]) end
   redis.call('HSET', ticks, me, tick)
   return { full and 'full' or 'pushed', last, now }
-end
-
-local function answer()
-  if kind ~= 'tick' and kind ~= 'try' then
-    redis.call('LTRIM', absent, 0, -1) -- rules 1 and 3
-    if kind ~= 'step' then redis.call('HDEL', absent, '') end -- rule 3
-    seen = registered(me)
-    if kind ~= 'join' and not seen then return GONE end
-  end
-  return request[kind]()
 end

@@ -4,17 +4,19 @@ The promises are in docs/guarantees.md; tests/queue/model.py explores the protoc
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import names
+from .runs import Runs
 
 Request = tuple[str | bytes | int, ...]
 
-_PARTS = ("queue.lua", "queue_step.lua", "queue_tend.lua", "queue_try.lua")
-SOURCE = b"".join(Path(__file__).with_name(name).read_bytes() for name in _PARTS)
+_PARTS = ("", "_count", "_step", "_tend", "_look", "_dead", "_try")
+SOURCE = b"".join(Path(__file__).with_name(f"queue{part}.lua").read_bytes() for part in _PARTS)
 SOURCE += b"return answer()\n"
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
 
@@ -45,7 +47,10 @@ def keys(key: str) -> list[str]:
         raise ValueError(f"{key!r} has braces, but no hash tag: use a name without braces")
     else:
         prefix = f"{{{key}}}"
-    others = ("workers", "retry", "suspects", "alone", "dead", "ticks", "later", "once")
+    others = (
+        *("workers", "retry", "suspects", "alone", "dead", "ticks", "totals", "samples"),
+        *("later", "once"),
+    )
     return [key, *(f"{prefix}:{name}" for name in others)]
 
 
@@ -222,6 +227,11 @@ class Consumer:
     def give(self, ids: Iterable[int]) -> Request:
         """Give back items that were not started."""
         return self._request("give", *ranges(ids))
+
+    def ran(self, runs: Runs) -> Request:
+        """Add to the run times."""
+        counted = ((number, count) for number, count in enumerate(runs.counts) if count)
+        return self._request("ran", round(runs.seconds * 1000), *itertools.chain(*counted))
 
     def stop(self) -> Request:
         """Say that this worker was told to stop: no item is charged for its end from now on."""

@@ -31,7 +31,8 @@ local function acknowledge(from)
   for i = from, #ARGV, 2 do
     local ids = {}
     for id = tonumber(ARGV[i]), tonumber(ARGV[i + 1]) do ids[#ids + 1] = id end
-    redis.call('HDEL', hand, unpack(ids)) -- callers keep a range below Lua's limit of some 8,000
+    -- Callers keep a range below Lua's limit of some 8,000.
+    count('done', redis.call('HDEL', hand, unpack(ids)))
   end
 end
 
@@ -63,7 +64,8 @@ local function promote(now)
   local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, FEW)
   if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
   for i = 1, #found, 2 do
-    local deaths = split(string.match(found[i], '^%S+ (.*)$'))
+    local deaths, failures = split(string.match(found[i], '^%S+ (.*)$'))
+    if deaths + failures == 0 then count('came', 1) end
     redis.call('ZADD', waiting_room(deaths), found[i + 1], found[i])
     redis.call('ZREM', later, found[i])
   end
@@ -109,6 +111,8 @@ local function move_to_hand(batch)
   redis.call('HSET', hand, unpack(fields)) -- callers keep `want` below 4,000
   for _, each in ipairs(batch.removals) do redis.call('ZREM', each[1], each[2]) end
   if batch.from_inbox > 0 then redis.call('LTRIM', inbox, 0, -batch.from_inbox - 1) end
+  count('taken', #batch.items)
+  if #batch.removals > 0 then count('again', #batch.removals) end
 end
 
 -- STEP first want bytes started [lo hi]…: confirm what has ended, and take more.

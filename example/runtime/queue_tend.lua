@@ -12,6 +12,7 @@ local function charge(name, id, value, now, delay, losses)
   else
     local due = deaths >= SUSPECT and now + delay * deaths or now
     park(name, id, deaths, failures, item, mark, due)
+    count('redelivered', 1)
   end
 end
 
@@ -26,6 +27,7 @@ local function charge_all(name, now, delay, losses)
   if item then
     charge(name, 0, '0 0 ' .. item, now, delay, losses)
     empty_next(name)
+    count('taken', 1)
   end
 end
 
@@ -98,5 +100,6 @@ request.tend = function()
   bring_forward(retry, now, most)
   bring_forward(suspects, now, most)
   local names = redis.call('ZRANGE', workers, 0, -1)
+  sample(now)
   return { now, since, names, unknown_to_me(first, 14 + deaths), losses.given_up, losses.lost }
 end

@@ -37,6 +37,7 @@ trial.worker = function(lacks)
     { 'HDEL', hand, '' }, { 'LTRIM', next, 0, -1 }, { 'ZREM', absent, '' }, { 'DEL', absent },
     { 'TIME' }, { 'TYPE', next }, { 'EXISTS', absent }, { 'LRANGE', next, 0, 0 },
     { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HSTRLEN', absent, '' },
+    { 'HLEN', absent }, { 'LLEN', absent }, { 'HINCRBY', totals, '', 'a', says = 'not an integer' },
     { 'HSET', hand, 'a', 'b', 'c', says = 'wrong number of arguments' },
     { 'RENAME', absent, absent, says = 'no such key' },
     { 'GET', alone }, { 'SET', absent, '', 'EX', 1, 'XX' }, { 'XLEN', absent },
@@ -49,8 +50,12 @@ trial.worker = function(lacks)
 end
 
 trial.beat = function(lacks)
-  return try({ { 'TIME' }, { 'LLEN', inbox }, { 'HGET', ticks, me }, { 'HSET', ticks, '', 0 } }, lacks)
-    or try_on_other_type('LPUSH', ticks, lacks)
+  return try({
+    { 'TIME' }, { 'LLEN', inbox }, { 'HGET', ticks, me }, { 'HSET', ticks, '', 0 },
+    { 'HEXISTS', absent, '' }, { 'HLEN', absent }, { 'HINCRBY', totals, '', 'a', says = 'not an integer' },
+    { 'LRANGE', samples, 0, 0 }, { 'LTRIM', absent, 0, -1 },
+    { 'ZCOUNT', retry, 0, 0 }, { 'ZRANGE', workers, 0, 0 },
+  }, lacks) or try_on_other_type('LPUSH', ticks, lacks) or try_on_other_type('RPUSH', ticks, lacks)
 end
 
 -- TRY role: returns a list of what the server or the user's rights lack for a 'worker' or for
@@ -58,4 +63,16 @@ end
 request.try = function()
   local lacks = {}
   return trial[ARGV[5]](lacks) or lacks
+end
+
+local function answer()
+  if not OTHERS[kind] then -- those come from no consumer
+    redis.call('LTRIM', absent, 0, -1) -- rules 1 and 3
+    if kind ~= 'step' then redis.call('HDEL', absent, '') end -- rule 3
+    seen = registered(me)
+    if kind ~= 'join' and not seen then return GONE end
+  end
+  local reply = request[kind]()
+  flush()
+  return reply
 end

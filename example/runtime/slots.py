@@ -55,6 +55,7 @@ class Slots:
 
     `work` takes an item: a coroutine function in the event loop, any other in a thread. An item
     fails that runs longer than `timeout` seconds; its task is cancelled, its thread cannot be.
+    `ran` hears for how many seconds each ran.
     `describe` tells of an attempt by its id and deadline. Raises TypeError if `work` is no function
     of one argument with the type hint str or bytes.
     """
@@ -67,6 +68,7 @@ class Slots:
         taken: deque[tuple[int, bytes]],
         done: Callable[[int], None],
         failed: Callable[[int, Failure], None],
+        ran: Callable[[float], None],
         describe: Callable[[int, float], Attempt],
     ) -> None:
         self.running: dict[int, Slot] = {}
@@ -83,6 +85,7 @@ class Slots:
         self._taken = taken
         self._done = done
         self._failed = failed
+        self._ran = ran
         self._describe = describe
         self._loop = asyncio.get_running_loop()
         self._is_open = True
@@ -183,16 +186,18 @@ class Slots:
 
     async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         error = None
+        began = time.monotonic()
         doing.set((self._describe, item_id, deadline))
         try:
             await self._work(argument)
         except BaseException as raised:  # an exit would end the event loop, and all that runs
             error = raised
-        self._end(item_id, error)
+        self._end(item_id, error, time.monotonic() - began)
 
     def _perform_here(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         """The same in the thread that calls."""
         error: BaseException | None = None
+        began = time.monotonic()
         doing.set((self._describe, item_id, deadline))
         try:
             result = self._work(argument)
@@ -201,11 +206,12 @@ class Slots:
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
-            self._loop.call_soon_threadsafe(self._end, item_id, error)
+            self._loop.call_soon_threadsafe(self._end, item_id, error, time.monotonic() - began)
 
-    def _end(self, item_id: int, error: BaseException | None) -> None:
+    def _end(self, item_id: int, error: BaseException | None, seconds: float) -> None:
         slot = self.running.pop(item_id, None)
         if not slot or not slot.is_overdue:
+            self._ran(seconds)
             if error is None:
                 self._done(item_id)
             else:
@@ -227,6 +233,7 @@ class Slots:
                 self._sweeper = self._loop.call_later(slot.deadline - now, self._sweep)
                 break
             slot.is_overdue = True
+            self._ran(self._timeout)
             self._failed(item_id, Failure(f"ran longer than JOB_TIMEOUT, {self._timeout:g} s"))
             self._cancel(item_id, slot)
             self.changed.set()

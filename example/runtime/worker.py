@@ -147,6 +147,7 @@ class Worker:
             *(work, limits.concurrency, limits.job_timeout, self.hand.taken),
             done=self.hand.done.append,
             failed=self._failed,
+            ran=self.hand.runs.add,
             describe=self.hand.describe,
         )
         self.appetite = Appetite()

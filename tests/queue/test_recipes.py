@@ -36,19 +36,10 @@ def recipe(redis: Server, title: str, number: int = 0, **values: str) -> str:
 
 def test_every_recipe_is_here() -> None:
     assert {title: len(recipes) for title, recipes in RECIPES.items()} == {
-        "Which rights do the programs need?": 3,
-        "What is waiting?": 2,
+        "Which rights do the programs need?": 4,
         "What is in hand, and whose?": 3,
-        "What waits for another attempt?": 3,
-        "What is dead?": 2,
-        "Have a dead one done again": 2,
+        "What waits for another attempt?": 2,
     }
-
-
-def test_what_is_waiting(redis: Server) -> None:
-    redis.client.lpush(KEY, "first", "second")
-    assert recipe(redis, "What is waiting?") == "2\n"
-    assert recipe(redis, "What is waiting?", 1).split() == ["second", "first"]
 
 
 def test_what_is_in_hand_and_whose(workers: Workers) -> None:
@@ -62,28 +53,10 @@ def test_what_is_in_hand_and_whose(workers: Workers) -> None:
     assert "0 0 nap 60" in recipe(workers.redis, title, 2, worker=name).splitlines()
 
 
-def test_what_waits_for_another_attempt_and_have_it_now(workers: Workers) -> None:
+def test_what_waits_for_another_attempt(workers: Workers) -> None:
     client, title = workers.redis.client, "What waits for another attempt?"
     due = 10**14
     client.zadd(workers.key("retry"), {"w#1 0 1 later": due})
     client.zadd(workers.key("suspects"), {"w#2 2 0 suspect": due})
     assert recipe(workers.redis, title).splitlines()[0] == "w#1 0 1 later"
     assert recipe(workers.redis, title, 1).splitlines()[0] == "w#2 2 0 suspect"
-    recipe(workers.redis, title, 2)
-    workers.start()
-    workers.eventually(lambda: workers.told("end") == ["later"])
-
-
-@pytest.mark.parametrize("all_of_them", [False, True])
-def test_what_is_dead_and_have_it_done_again(workers: Workers, all_of_them: bool) -> None:
-    """Byte for byte, and it is no longer among the dead."""
-    item = b"\0\xff 'quoted'\n"
-    redis = workers.redis
-    redis.client.xadd(workers.key("dead"), {"item": item, "why": "x", "failures": 5, "deaths": 0})
-    assert recipe(redis, "What is dead?") == "1\n"
-    entry = recipe(redis, "What is dead?", 1).split()[0]
-    title = "Have a dead one done again"
-    answer = recipe(redis, title, 1) if all_of_them else recipe(redis, title, id=entry)
-    assert answer == "1\n"
-    assert redis.client.lrange(KEY, 0, -1) == [item]
-    assert workers.dead() == []

@@ -1,6 +1,7 @@
 """What a server or a user lacks is named before anything is taken, and later costs no item."""
 
 import asyncio
+import itertools
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import pytest
 
+from example.runtime import dead, snapshot
 from example.runtime.link import Connection
 from example.runtime.queue import SOURCE
 from example.runtime.rights import LackingError, ensure
@@ -34,7 +36,7 @@ process.run(main)
 RIGHTS = "Which rights do the programs need?"
 COMMANDS = {
     user: re.findall(r"\+([a-z]+)\b(?!\|)", recipe)
-    for user, recipe in zip(("worker", "beat"), RECIPES[RIGHTS], strict=False)
+    for user, recipe in zip(("worker", "beat", "app", "view"), RECIPES[RIGHTS], strict=True)
 }
 
 
@@ -147,6 +149,22 @@ def test_each_right_is_tried_and_named(any_server: Server, role: Literal["worker
     assert any_server.client.keys() in ([], [f"{{{KEY}}}:ticks".encode()])
 
 
+def test_the_documented_rights_are_enough_to_look_and_to_mend(any_server: Server) -> None:
+    at = (user_url(any_server, "view"), KEY)
+    client = any_server.client
+    client.xadd(f"{{{KEY}}}:dead", {"item": "a"})
+    client.zadd(f"{{{KEY}}}:retry", {"x#1 0 1 x": 1e15})
+
+    async def do_all() -> None:
+        assert (await snapshot.read(*at)).dead == 1
+        (entry,) = await dead.dead(*at)
+        assert await dead.requeue(*at, entry.id) == 1
+        assert [await dead.drop(*at, each) for each in (entry.id, None)] == [0, 0]
+        assert await dead.retry_now(*at) == 1
+
+    asyncio.run(do_all())
+
+
 def test_a_key_that_the_user_may_not_use_is_named(workers: Workers) -> None:
     set_user(workers.redis, "worker", "resetkeys", f"~{KEY}", f"~{{{KEY}}}:[!h]*")
     workers.launch()
@@ -159,7 +177,7 @@ def test_a_key_that_the_user_may_not_use_is_named(workers: Workers) -> None:
 def test_every_command_of_the_scripts_is_documented() -> None:
     """And so tried: else its right would be found missing in the middle of a script."""
     called = re.findall(r"(?:call|if_right_type)\(\s*'([A-Z]+)'", SOURCE.decode())
-    assert {each.lower() for each in called} <= {*COMMANDS["worker"], *COMMANDS["beat"]}
+    assert {each.lower() for each in called} <= {*itertools.chain(*COMMANDS.values())}
 
 
 @pytest.mark.parametrize("command", ["hset", "ltrim", "zadd"])

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from example.runtime import producer
+from example.runtime import producer, snapshot
 from example.runtime.link import Connection
 from example.runtime.producer import DuplicateError, Requests
 from example.runtime.queue import (
@@ -32,7 +32,10 @@ from .model import MAX_ATTEMPTS, RIGHTS, Hand, History, Item, Refused, Reply, Re
 
 KEY = "TESTING"
 HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
-KINDS = ("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks", "later", "once")
+KINDS = (
+    *("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks", "totals", "samples"),
+    *("later", "once"),
+)
 NEXTS, HANDS = prefixes(KEY)
 NAME = dict(zip(KINDS, keys(KEY), strict=True))
 # What a model's right may be in Redis; all that a worker asks is of one of the three kinds.
@@ -42,8 +45,9 @@ COMMANDS = {
     "wait": ["blmove"],
 }
 OTHERS = [
-    *("del", "exists", "get", "hexists", "hget", "hkeys", "hstrlen", "lrange", "rename", "set"),
-    *("time", "type", "xlen", "zcount", "zrange", "zrangebyscore", "zscore"),
+    *("del", "exists", "get", "hexists", "hget", "hincrby", "hkeys", "hlen", "hstrlen", "llen"),
+    *("lrange", "rename", "set", "time", "type", "xlen", "zcount", "zrange", "zrangebyscore"),
+    "zscore",
 ]
 
 
@@ -253,6 +257,22 @@ class RealHistory(History):
     def judge(self) -> None:
         if self.dice.random() < 0.1:
             super().judge()
+            if not (self.forbids or self.flushes or self.rollbacks):
+                self.judge_counts()
+
+    def judge_counts(self) -> None:
+        """What came is done, dead, or there."""
+        found = snapshot.parsed(self.server.client.execute_command(*script(KEY, ""), "look"))
+        there, totals = self.server.everything(), found.totals
+        to_come = sum(
+            as_item(member.split(b" ", 1)[1]).failures == 0
+            for member in self.server.client.zrange(NAME["later"], 0, -1)
+        )
+        counted = found.waiting + found.in_hand + found.retrying + found.later
+        if counted != len(there) or found.dead != totals["dead"]:
+            raise Wrong(f"{found} counts what is not there: {there}")
+        if totals["pushed"] != totals["done"] + totals["dead"] + len(there) - to_come:
+            raise Wrong(f"{totals} do not add up: {len(there)} there, {to_come} to come")
 
 
 @pytest.mark.parametrize("part", range(2))

@@ -549,7 +549,7 @@ def test_a_cluster_that_is_taken_for_one_server_is_told(
 
 def fill(client: Any) -> None:
     """See to it that every key is there that a script names, as on a busy day."""
-    _, _, retry, suspects, alone, dead, ticks, later, once = keys(KEY)
+    _, _, retry, suspects, alone, dead, ticks, *_, later, once = keys(KEY)
     waiting = {retry: "x#1 0 1 late", suspects: "x#2 2 0 nap 0.01 suspect", later: "x#3 0 0 later"}
     for key, member in waiting.items():
         client.zadd(key, {member: 1e15})

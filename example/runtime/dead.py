@@ -1,0 +1,126 @@
+"""The dead list: what is on it, and what people may have done about it.
+
+Each function raises one of link.ERRORS where Redis does not answer, or refuses.
+"""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .link import Connection
+from .queue import SOURCE, script
+
+BYTES = 4096  # of an item that are read to show it: it may be huge
+LOT = 100  # entries that one request reads
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
+@dataclass(frozen=True)
+class Dead:
+    """An entry of the dead list."""
+
+    id: str
+    time: float
+    """When it was given up, in seconds since the epoch."""
+    item: bytes
+    """Its first BYTES bytes."""
+    why: str
+    failures: int
+    deaths: int
+    """How many workers died with it in hand."""
+    size: int
+    """How many bytes it has."""
+
+
+async def dead(url: str, key: str, count: int = 50, before: str | None = None) -> list[Dead]:
+    """The `count` entries that came last, newest first; only those before the id `before`."""
+    found: list[Dead] = []
+    if before is not None and not _is_id(before):
+        return found
+    async with _asking(url, key) as ask:
+        while len(found) < count:
+            last = found[-1].id if found else before
+            lot = min(LOT, count - len(found))
+            entries = await ask("dead", f"({last}" if last else "+", lot, BYTES)
+            found += map(_dead, entries)
+            if len(entries) < lot:
+                break
+    return found
+
+
+async def requeue(url: str, key: str, id: str | None) -> int:  # noqa: A002 the dead list's word
+    """Push a dead item on the queue again, byte for byte and with a clean record; all if no `id`.
+
+    Each goes in one step. Returns how many there were.
+    """
+    async with _asking(url, key) as ask:
+        if id is not None:
+            return int(await ask("requeue", id, id)) if _is_id(id) else 0
+        # Those that die meanwhile stay: else this might have no end.
+        newest = await ask("dead", "+", 1, 0)
+        count = 0
+        while newest and (moved := int(await ask("requeue", "-", newest[0][0]))):
+            count += moved
+        return count
+
+
+async def drop(url: str, key: str, id: str | None) -> int:  # noqa: A002
+    """Forget a dead item; all if no `id`. Returns how many there were."""
+    if id is not None and not _is_id(id):
+        return 0
+    async with _asking(url, key) as ask:
+        return int(await ask("drop", *([] if id is None else [id])))
+
+
+async def retry_now(url: str, key: str) -> int:
+    """Have all that waits for its next attempt tried now. Returns how many there were."""
+    async with _asking(url, key) as ask:
+        count, left = map(int, await ask("hurry"))
+        # No more often: what fails again meanwhile shall not use up all of its attempts.
+        for _ in range(-(-left // LOT)):
+            count += int((await ask("hurry"))[0])
+        return count
+
+
+def shown(item: bytes, most: int = 200) -> str:
+    """`item` as text that is safe to print: at most so many characters of it, and "…" if cut.
+
+    What would move a cursor, turn the text around, or cannot be seen, is escaped, and so is what is
+    no UTF-8.
+    """
+    text = item[: 4 * most + 4].decode(errors="backslashreplace")
+    safe = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    return safe if len(safe) <= most and len(item) <= 4 * most + 4 else safe[:most] + "…"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _is_id(text: str) -> bool:
+    match = _ID.fullmatch(text)
+    return match is not None and all(int(part) < 1 << 64 for part in match.groups())
+
+
+def _dead(entry: list[Any]) -> Dead:
+    entry_id, item, size, why, failures, deaths = entry
+    return Dead(
+        id=entry_id.decode(),
+        time=int(entry_id.partition(b"-")[0]) / 1000,
+        item=item,
+        why=why.decode(errors="replace"),
+        failures=int(failures or 0),
+        deaths=int(deaths or 0),
+        size=size,
+    )
+
+
+@asynccontextmanager
+async def _asking(url: str, key: str) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
+    connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
+    try:
+        yield lambda *request: connection.call((*script(key, ""), *request))
+    finally:
+        await connection.close()
