@@ -1,0 +1,190 @@
+"""example-queue: how the queue does, what is dead, and what to do about it.
+
+Goes where REDIS_URL and REDIS_KEY lead. Exit statuses: 0; 1 where Redis is away or refuses, an id
+is unknown, or the queue has no room; 2 for wrong arguments or settings.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from ..runtime import dead, snapshot
+from ..runtime.environment import SettingsError
+from ..runtime.link import ERRORS, REFUSALS
+from ..runtime.outage import explained
+from ..runtime.producer import MOST_ITEMS, Producer, QueueFullError
+from ..runtime.redis_url import redacted
+from ..settings import Settings
+from . import queue_text
+
+DESCRIPTION = "How the queue does, what is dead, and what to do about it."
+EPILOG = (
+    "Settings are variables of the environment, see README.md: REDIS_URL, REDIS_KEY, QUEUE_LIMIT."
+    " `scripts/with-env example-queue …` takes them from .env."
+)
+
+Outcome = tuple[int, dict[str, Any], str]
+"""The exit status, and what is told: as JSON, and as text."""
+
+
+def main() -> None:
+    arguments = _arguments()
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    try:
+        status, fields, text = asyncio.run(arguments.act(settings, arguments))
+        _tell(json.dumps(fields) if arguments.json else text)
+    except QueueFullError as error:
+        _fail(f"queue full: {error}: see QUEUE_LIMIT")
+    except ERRORS as error:
+        where = redacted(settings.redis_url)
+        what = "refuses" if isinstance(error, REFUSALS) else "away"
+        _fail(f"Redis {what} at {where}: {explained(error, where)}")
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def _tell(text: str) -> None:
+    """Print `text`; quiet where its reader has gone."""
+    try:
+        # Whatever the terminal's encoding cannot show is escaped.
+        encoding = sys.stdout.encoding or "utf-8"
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        print(shown, flush=True)
+    except BrokenPipeError:
+        # Else Python would try again at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(line: str) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--json", action="store_true", help="tell it as one line of JSON")
+    parser.set_defaults(act=_status)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+
+    def add(name: str, act: _Action, about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}."
+        )
+        command.set_defaults(act=act)
+        # Before the command or behind it.
+        command.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="tell it as JSON"
+        )
+        return command
+
+    add("status", _status, "tell how much waits, and for how long (the default)")
+    listing = add("dead", _dead, "list the dead items, the newest first")
+    listing.add_argument("--count", type=_count, default=20, help="how many (20)")
+    ids = ("what `dead` shows, or all", "ID")
+    for name, act, about in (
+        ("requeue", _requeue, "push dead items again, with a clean record"),
+        ("drop", _drop, "forget dead items"),
+    ):
+        add(name, act, about).add_argument("ids", nargs="+", help=ids[0], metavar=ids[1])
+    add("retry-now", _retry_now, "try now all that waits for its next attempt")
+    push = add("push", _push, "push items, all or none; from standard input if none is given")
+    push.add_argument("items", nargs="*", metavar="ITEM")
+    push.add_argument("-0", "--null", action="store_true", help="read items with NULs between")
+    return parser.parse_args()
+
+
+_Action = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, Outcome]]
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(version(str(__package__).partition(".")[0]))
+        sys.exit()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("is not a number from 1 to 1000000")
+    return int(text)
+
+
+async def _status(settings: Settings, _: argparse.Namespace) -> Outcome:
+    now = await snapshot.read(settings.redis_url, settings.redis_key)
+    fields = {
+        name: getattr(now, name)
+        for name in (
+            *("time", "waiting", "in_hand", "retrying", "later", "dead"),
+            *("oldest_seconds", "oldest_is_least", "workers", "totals", "rates", "run_seconds"),
+        )
+    }
+    fields["schedule"] = [vars(entry) for entry in now.schedule]
+    where = f"{settings.redis_key} at {redacted(settings.redis_url)}"
+    return 0, fields, queue_text.status(now, where)
+
+
+async def _dead(settings: Settings, arguments: argparse.Namespace) -> Outcome:
+    found = await dead.dead(settings.redis_url, settings.redis_key, arguments.count)
+    fields = [vars(each) | {"item": dead.shown(each.item, dead.BYTES)} for each in found]
+    return 0, {"items": fields}, queue_text.dead(found, time.time())
+
+
+async def _requeue(settings: Settings, arguments: argparse.Namespace) -> Outcome:
+    return await _each(settings, arguments.ids, dead.requeue, "requeued")
+
+
+async def _drop(settings: Settings, arguments: argparse.Namespace) -> Outcome:
+    return await _each(settings, arguments.ids, dead.drop, "dropped")
+
+
+async def _each(
+    settings: Settings,
+    ids: list[str],
+    act: Callable[[str, str, str | None], Coroutine[Any, Any, int]],
+    done: str,
+) -> Outcome:
+    """Act on each id; what is not on the dead list is told, and the status is 1."""
+    count, unknown = 0, []
+    for each in ids:
+        changed = await act(settings.redis_url, settings.redis_key, None if each == "all" else each)
+        count += changed
+        if not changed and each != "all":
+            unknown.append(each)
+            print(f"no dead item has the id {each!r}", file=sys.stderr)
+    return int(bool(unknown)), {done: count, "unknown": unknown}, f"{count:,} {done}"
+
+
+async def _retry_now(settings: Settings, _: argparse.Namespace) -> Outcome:
+    count = await dead.retry_now(settings.redis_url, settings.redis_key)
+    return 0, {"retried": count}, f"{count:,} tried now"
+
+
+async def _push(settings: Settings, arguments: argparse.Namespace) -> Outcome:
+    items = [os.fsencode(each) for each in arguments.items] or _read(arguments.null)
+    if len(items) > min(settings.queue_limit, MOST_ITEMS):
+        raise QueueFullError(f"no room for {len(items):,} items")
+    if items:
+        producer = Producer(settings.redis_url, settings.redis_key, settings.queue_limit)
+        try:
+            await producer.push_many(items)
+        finally:
+            await producer.close()
+    return 0, {"pushed": len(items)}, f"{len(items):,} pushed"
+
+
+def _read(are_ended_by_nul: bool) -> list[bytes]:
+    """The items of standard input, one a line. An empty line is none."""
+    whole = sys.stdin.buffer.read()
+    return [each for each in whole.split(b"\0" if are_ended_by_nul else b"\n") if each]

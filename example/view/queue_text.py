@@ -1,0 +1,103 @@
+"""The queue in words, for a terminal."""
+
+from collections.abc import Sequence
+
+from ..runtime.dead import Dead, shown
+from ..runtime.snapshot import TOTALS, Snapshot
+
+OLD = 60.0  # seconds that an item may wait before that is told as a trouble
+ITEM = 200  # characters of a dead item
+WHY = 300  # characters of its reason
+_Row = tuple[str, str, str]
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def status(now: Snapshot, where: str) -> str:
+    """What an operator asks: is it well, how much waits and for how long, what was done."""
+    told = [f"  ! {each}" for each in troubles(now)] or ["  all is well"]
+    blocks = [[where, *told], _table(_places(now)), _table(_totals(now))]
+    blocks += [_table(_schedule(now))]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def troubles(now: Snapshot) -> list[str]:
+    """What is not as it should be."""
+    found = []
+    if now.waiting and not now.workers:
+        found.append(f"{now.waiting:,} waiting, and no worker runs")
+    if now.oldest_seconds is not None and now.oldest_seconds >= OLD:
+        found.append(f"the oldest has waited for {_oldest(now)}")
+    if now.dead:
+        found.append(f"{now.dead:,} dead: example-queue dead")
+    return found
+
+
+def _places(now: Snapshot) -> list[_Row]:
+    workers = "1 worker" if now.workers == 1 else f"{now.workers:,} workers"
+    return [
+        ("waiting", f"{now.waiting:,}", f"the oldest for {_oldest(now)}" if now.waiting else ""),
+        ("in hand", f"{now.in_hand:,}", f"of {workers}"),
+        ("retrying", f"{now.retrying:,}", "example-queue retry-now" if now.retrying else ""),
+        ("later", f"{now.later:,}", ""),
+        ("dead", f"{now.dead:,}", "example-queue dead" if now.dead else ""),
+    ]
+
+
+def _oldest(now: Snapshot) -> str:
+    if now.oldest_seconds is None:
+        return "an unknown time"
+    return f"{span(now.oldest_seconds)}{' or longer' if now.oldest_is_least else ''}"
+
+
+def _totals(now: Snapshot) -> list[_Row]:
+    rows: list[_Row] = [("", "so far", "a second")]
+    for name in TOTALS:
+        rate = f"{now.rates[name]:,.1f}" if name in now.rates else ""
+        rows.append((name, f"{now.totals[name]:,}", rate))
+    if now.run_seconds:
+        p50, p95, p99 = (short(now.run_seconds[f"p{share}"]) for share in (50, 95, 99))
+        rows.append(("run time", p50, f"half; 95 % up to {p95}, 99 % up to {p99}"))
+    return rows
+
+
+def _schedule(now: Snapshot) -> list[_Row]:
+    rows: list[_Row] = [("schedule", "last tick", "missed")]
+    for entry in now.schedule:
+        last = f"{span(now.time - entry.last)} ago" if entry.last else "none yet"
+        rows.append((shown(entry.name.encode()), last, f"{entry.missed:,}"))
+    return rows if len(rows) > 1 else []
+
+
+def _table(rows: Sequence[_Row]) -> list[str]:
+    """Aligned: the first column to the left, and so the last if it holds no number."""
+    if not rows:
+        return []
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]}".rstrip() for row in rows]
+
+
+def dead(found: Sequence[Dead], now: float) -> str:
+    """The dead items: two lines each."""
+    lines = []
+    for each in found:
+        lines.append(
+            f"{each.id}  {span(max(0.0, now - each.time))} ago, {each.failures} failed attempts,"
+            f" {each.deaths} workers died, {each.size:,} bytes"
+        )
+        lines += [f"  {shown(each.why.encode(), WHY)}", f"  {shown(each.item, ITEM)}"]
+    return "\n".join(lines) or "none"
+
+
+def span(seconds: float) -> str:
+    """A time in its two largest units: "2 min 3 s"."""
+    left, parts = int(seconds), list[str]()
+    for size, unit in _UNITS:
+        if left >= size or parts or size == 1:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def short(seconds: float) -> str:
+    """A short time in the unit that fits: "3 ms"."""
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

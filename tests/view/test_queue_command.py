@@ -1,0 +1,202 @@
+"""example-queue: what an operator sees of the queue, and does about it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..launchers import SCRIPTS
+from ..server import Server, free_port
+
+KEY = "TESTING"
+DEAD = f"{{{KEY}}}:dead"
+ODD = b"\0\xff\x1b[2J 'quoted'\n"
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def run(redis: Server) -> Run:
+    """Runs it: run("push", "a", stdin=b"", REDIS_KEY="X")."""
+
+    def begin(
+        *arguments: str | bytes, stdin: bytes = b"", **environ: str
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [SCRIPTS / "example-queue", *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=20,
+            env={"REDIS_URL": redis.url, "PYTHONUTF8": "1"} | environ,
+        )
+
+    return begin
+
+
+def told(done: subprocess.CompletedProcess[bytes]) -> Any:
+    assert (done.returncode, done.stderr) == (0, b"")
+    return json.loads(done.stdout)
+
+
+def bury(redis: Server, *items: bytes) -> list[str]:
+    fields = {"why": "ValueError: \x1b]0;no", "failures": 5, "deaths": 1}
+    client: Any = redis.client
+    return [client.xadd(DEAD, {"item": item} | fields).decode() for item in items]
+
+
+def test_the_status_of_a_quiet_queue_says_that_all_is_well(run: Run) -> None:
+    for arguments in ((), ("status",)):
+        done = run(*arguments)
+        assert b"all is well" in done.stdout
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_status_tells_what_is_wrong_first(redis: Server, run: Run) -> None:
+    redis.client.lpush(KEY, *"abc")
+    bury(redis, b"x")
+    lines = run().stdout.decode().splitlines()
+    assert lines[:3] == [
+        f"{KEY} at {redis.url}",
+        "  ! 3 waiting, and no worker runs",
+        "  ! 1 dead: example-queue dead",
+    ]
+
+
+def test_the_names_in_json_are_stable(redis: Server, run: Run) -> None:
+    redis.client.lpush(KEY, *"abc")
+    bury(redis, b"x")
+    status = told(run("--json"))
+    assert status == told(run("status", "--json")) | {"time": status["time"]}
+    assert {name: status[name] for name in ("waiting", "in_hand", "retrying", "later", "dead")} == {
+        "waiting": 3, "in_hand": 0, "retrying": 0, "later": 0, "dead": 1,
+    }  # fmt: skip
+    assert status["workers"] == 0
+    assert status["totals"]["pushed"] == 3
+    assert {"oldest_seconds", "oldest_is_least", "rates", "run_seconds", "schedule"} <= {*status}
+
+
+def test_the_dead_are_listed_safely(redis: Server, run: Run) -> None:
+    """No escape sequence reaches the terminal, nor do megabytes."""
+    (first, second) = bury(redis, ODD, b"x" * 10**7)
+    out = run("dead").stdout
+    assert out.index(second.encode()) < out.index(first.encode())
+    assert b"ValueError: \\x1b]0;no" in out
+    assert rb"\x00\xff\x1b[2J 'quoted'\n" in out
+    assert b"10,000,000 bytes" in out
+    assert len(out) < 2000
+    assert not {*out} & {*b"\0\x1b\r"}
+    (newest,) = told(run("dead", "--count", "1", "--json"))["items"]
+    assert (newest["id"], newest["size"], newest["failures"]) == (second, 10**7, 5)
+
+
+def test_nothing_dead_is_told(run: Run) -> None:
+    assert run("dead").stdout == b"none\n"
+    assert told(run("dead", "--json")) == {"items": []}
+
+
+def test_dead_items_are_requeued_byte_for_byte(redis: Server, run: Run) -> None:
+    ids = bury(redis, ODD, b"b", b"c")
+    assert run("requeue", ids[0]).stdout == b"1 requeued\n"
+    assert redis.client.lrange(KEY, 0, -1) == [ODD]
+    assert told(run("requeue", "all", "--json")) == {"requeued": 2, "unknown": []}
+    assert redis.client.lrange(KEY, 0, -1) == [b"c", b"b", ODD]
+
+
+def test_dead_items_are_dropped(redis: Server, run: Run) -> None:
+    ids = bury(redis, b"a", b"b", b"c", b"d")
+    assert told(run("--json", "drop", *ids[:2])) == {"dropped": 2, "unknown": []}
+    assert run("drop", "all").stdout == b"2 dropped\n"
+    assert redis.client.llen(KEY) == 0
+
+
+@pytest.mark.parametrize("what", ["requeue", "drop"])
+def test_an_unknown_id_is_told(redis: Server, run: Run, what: str) -> None:
+    """The others are dealt with."""
+    (known,) = bury(redis, b"a")
+    done = run(what, "1-1", known, "x\x1b")
+    assert done.returncode == 1
+    assert done.stderr == b"no dead item has the id '1-1'\nno dead item has the id 'x\\x1b'\n"
+    assert redis.client.xlen(DEAD) == 0
+
+
+def test_what_is_to_be_retried_is_tried_now(redis: Server, run: Run) -> None:
+    redis.client.zadd(f"{{{KEY}}}:retry", {"x#1 0 1 a": 10**14, "x#2 0 1 b": 1})
+    assert run("retry-now").stdout == b"1 tried now\n"
+    assert told(run("retry-now", "--json")) == {"retried": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "items"),
+    [
+        (["a", "b c", ""], b"", [b"a", b"b c", b""]),
+        ([b"\xff"], b"", [b"\xff"]),
+        (["--", "-x"], b"", [b"-x"]),
+        ([], b"a\n\xff\0 b\n\nc", [b"a", b"\xff\0 b", b"c"]),
+        (["-0"], b"a\nb\0c\0", [b"a\nb", b"c"]),
+        ([], b"", []),
+    ],
+)
+def test_items_are_pushed_byte_for_byte_in_their_order(
+    redis: Server, run: Run, arguments: list[str], stdin: bytes, items: list[bytes]
+) -> None:
+    assert told(run("push", "--json", *arguments, stdin=stdin)) == {"pushed": len(items)}
+    assert redis.client.lrange(KEY, 0, -1) == items[::-1]
+
+
+@pytest.mark.parametrize("limit", ["1", "2"])
+def test_all_are_pushed_or_none(redis: Server, run: Run, limit: str) -> None:
+    redis.client.lpush(KEY, "there")
+    done = run("push", "a", "b", QUEUE_LIMIT=limit)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"queue full: no room" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert redis.client.llen(KEY) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["dead"], ["requeue", "all"], ["push", "a"]])
+def test_a_redis_that_is_away_is_told_in_one_line(run: Run, arguments: list[str]) -> None:
+    """Without the password."""
+    done = run(*arguments, REDIS_URL=f"redis://me:secret@127.0.0.1:{free_port()}")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"Redis away at redis://127.0.0.1:")
+    assert done.stderr.count(b"\n") == 1
+    assert b"secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        (["help"], {}),
+        (["requeue"], {}),
+        (["dead", "--count", "0"], {}),
+        (["dead", "--count", "x"], {}),
+        ([], {"REDIS_URL": "nonsense"}),
+    ],
+)
+def test_what_is_wrong_ends_with_status_2(
+    run: Run, arguments: list[str], environ: dict[str, str]
+) -> None:
+    done = run(*arguments, **environ)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_is_no_trouble(redis: Server, run: Run) -> None:
+    bury(redis, *[b"x" * 100] * 2000)
+    command = f"'{SCRIPTS}/example-queue' dead --count 2000; echo $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"{{ {command}; }} | head -1"],
+        env={"REDIS_URL": redis.url, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        timeout=20,
+    )
+    assert done.stderr in (b"0\n", b"141\n")
+
+
+def test_what_the_terminal_cannot_show_is_escaped(redis: Server, run: Run) -> None:
+    bury(redis, "Grüße".encode())
+    done = run("dead", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert rb"Gr\xfc\xdfe" in done.stdout
+    assert done.returncode == 0
