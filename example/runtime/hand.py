@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -39,6 +40,15 @@ class Charge:
     is_exact: bool  # whether the task has asked for the delay
 
 
+class Standing(Enum):
+    """How a worker stands with Redis: which request may come next."""
+
+    UNREGISTERED = auto()  # a JOIN comes first
+    UNSETTLED = auto()  # after a JOIN or a WAIT: a STEP must come before the next WAIT
+    SETTLED = auto()  # after a STEP: Redis and the worker agree on what is in hand
+    EMPTYING = auto()  # the same, and all in hand must end before a STEP or WAIT may bring more
+
+
 class Hand:
     """What a worker has in hand, by id, and the requests to Redis about it.
 
@@ -53,11 +63,7 @@ class Hand:
         self.failed: dict[int, Charge] = {}
         self.giving: list[int] = []
         self.runs = Runs()
-        self.is_joined = False
-        self.is_told = False
-        """Whether Redis and we agree on what is in hand. A STEP must come before the next WAIT."""
-        self.must_empty = False
-        """Whether all in hand must end before more is taken: a suspect runs alone."""
+        self.standing = Standing.UNREGISTERED
         self.stepped_at = 0.0  # by time.monotonic()
         self._tended_at = 0.0
         self._key = key
@@ -78,7 +84,7 @@ class Hand:
         await ensure(self._connection, self._key, "worker")
         is_kept = bool(await self._ask(self._consumer.join()))
         self._consumer.joined()
-        self.is_joined, self.is_told, self._tended_at = True, False, 0.0
+        self.standing, self._tended_at = Standing.UNSETTLED, 0.0
         if not is_kept:
             self._forget()
         if is_stopping:
@@ -88,26 +94,26 @@ class Hand:
     async def part(self) -> None:
         """Close the connection, with all requests that are under way."""
         await self._connection.close()
-        if self.is_joined:  # else a JOIN may be under way, and must be repeated by the same name
+        # While unregistered, a JOIN may be under way. It must be repeated by the same name.
+        if self.standing is not Standing.UNREGISTERED:
             self.renew()
 
     def renew(self) -> None:
         """Be a new consumer, which has to join."""
         self._consumer = Consumer(self._key, self._consumer)
-        self.is_joined = False
+        self.standing = Standing.UNREGISTERED
 
     async def leave(self) -> None:
         """Give back all that is in hand, and be no consumer any more."""
         await self._tell_runs()
         await self._ask(self._consumer.leave())
-        self.is_joined = False
+        self.standing = Standing.UNREGISTERED
 
     async def close(self) -> None:
         await self._connection.close()
 
     def _forget(self) -> None:
         """Others have what was in hand. Redis ignores the ids of what still runs here."""
-        self.must_empty = False
         self.taken.clear()
         self.giving.clear()
         self._histories.clear()
@@ -120,7 +126,7 @@ class Hand:
         It may be started at once: the next STEP tells Redis. That gives a large item back instead,
         since only a STEP can weigh it with what is in hand.
         """
-        self.is_told = False
+        self.standing = Standing.UNSETTLED
         item = await self._ask(self._consumer.wait(seconds))
         if item is None or len(item) > STARTED_BYTES:
             return False
@@ -185,8 +191,7 @@ class Hand:
         new = self._consumer.took(reply)
         self._histories.update(new.histories)
         self.taken.extend(enumerate(new.items, new.first))
-        self.must_empty = new.must_empty
-        self.is_told = True
+        self.standing = Standing.EMPTYING if new.must_empty else Standing.SETTLED
         self.stepped_at = time.monotonic()
         return len(new.items)
 

@@ -1,7 +1,7 @@
 """worker: take items from the queue and do each of them, at least once.
 
-slots.py runs the items; hand.py knows which there are, by Redis's word. The worker decides what to
-ask Redis for next: see `Worker._turn`.
+slots.py runs the items. hand.py knows which there are, by Redis's word. appetite.py says how many
+more to ask for. The worker decides which request comes next: see `Worker._turn`.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .hand import Hand
+from .appetite import HAND_BYTES_LEAST, PAUSE, Appetite
+from .hand import Hand, Standing
 from .link import ERRORS
 from .outage import OutageLog
 from .process import Process
@@ -25,15 +26,9 @@ from .slots import Failure, Slots, Work
 
 logger = logging.getLogger(__name__)
 
-STEP = 1024  # items that one request takes at most
-HAND_BYTES = 32 << 20  # of items in hand, beyond which no further one is taken
-HAND_BYTES_LEAST = 1 << 18  # the same on a link that proved too slow for more
-UNREAD_MOST = 2  # replies of that size in a row that did not come in time
-AHEAD = 0.1  # seconds of work to take ahead of the free slots
 PATIENCE = 1.0  # seconds that an item may wait for a free slot before others may have it
-PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
-BUSY_WAIT = 0.1  # seconds to wait for an item while others run, whose ends are to be confirmed
-LEAVE_SECONDS = 1.0  # for the last requests, if DRAIN_SECONDS are over
+BUSY_WAIT = 0.1  # seconds to wait for an item while others run: their ends have to be confirmed
+LEAVE_SECONDS = 1.0  # seconds for the last requests once DRAIN_SECONDS are over
 
 
 @dataclass(frozen=True)
@@ -89,42 +84,6 @@ class Life(Enum):
     LEFT = auto()
 
 
-class Appetite:
-    """How much to ask Redis for."""
-
-    def __init__(self) -> None:
-        self.is_queue_empty = False
-        """Whether the last STEP got less than it wanted: the queue had no more just then."""
-        self.bytes = HAND_BYTES
-        self.ahead = 0  # items to take beyond the free slots, so that none stays free
-        self._unread = 0  # replies in a row that did not come, though they were of the least size
-        self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
-
-    @property
-    def is_link_too_slow(self) -> bool:
-        """Whether not even the smallest reply came in time: one item may be too large for it."""
-        return self._unread >= UNREAD_MOST
-
-    def got(self, wanted: int, taken: int, ended: int) -> None:
-        """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
-        self.is_queue_empty = taken < wanted
-        self._unread = 0
-        self._ended += ended
-        passed = time.monotonic() - self._counted_at
-        if passed >= AHEAD:
-            self.ahead = min(2 * STEP, int(self._ended * AHEAD / passed))
-            self._ended, self._counted_at = 0, time.monotonic()
-
-    def got_nothing_in_time(self) -> None:
-        """The reply to a STEP did not come: the link may be too slow for so much within a lease."""
-        self._unread += self.bytes == HAND_BYTES_LEAST
-        self.bytes = max(HAND_BYTES_LEAST, self.bytes // 8)
-
-    def forgive(self) -> None:
-        """The item that was too large has been dealt with."""
-        self._unread = 0
-
-
 class Worker:
     """Serves the queue `key` at `url` by doing `work` with each item.
 
@@ -150,10 +109,10 @@ class Worker:
             ran=self.hand.runs.add,
             describe=self.hand.describe,
         )
-        self.appetite = Appetite()
+        self.appetite = Appetite(self.hand, self.slots)
         self._limits = limits
         self._outage = OutageLog(url, show)
-        self._is_wait_refused = False  # while all else may work
+        self._wait_outage = OutageLog(url, show)  # Redis may refuse WAIT alone
         self._ready = ready
 
     # the life of a worker
@@ -174,7 +133,7 @@ class Worker:
         self.slots.close()
         serving.cancel()
         await asyncio.wait({serving})
-        if was_joining and not self.hand.is_joined:
+        if was_joining and self.hand.standing is Standing.UNREGISTERED:
             self.life = Life.LEFT
         await self.hand.part()  # a request may have been cut off
         self.hand.give_taken()
@@ -197,8 +156,7 @@ class Worker:
         try:
             async with asyncio.timeout(left) as deadline:
                 await step()
-            if not self._is_wait_refused:
-                self._outage.worked()
+            self._outage.worked()
         except GoneError:
             self.hand.renew()
         except ERRORS as error:
@@ -213,22 +171,21 @@ class Worker:
     async def _turn(self) -> None:
         """One step of work: the most urgent request to Redis, or none if that is too early."""
         await self._look_after_hand()
-        if self._is_well_supplied():
+        if self.appetite.is_satisfied():
             await asyncio.sleep(PAUSE)
             return
-        free = self._bytes_free()
-        want = self._want(free)
-        if self._has_to_tell() or (want and not self.appetite.is_queue_empty):
-            await self._step(want, free)
+        want, size = self.appetite.want()
+        if self._has_to_confirm() or (want and self.appetite.expects_more):
+            await self._step(want, size)
         elif self._has_to_start():
             self.slots.start()
             await asyncio.sleep(0)
-        elif want and not self.slots.are_taken and not self.hand.must_empty:
+        elif want and self._may_wait():
             await self._wait()
         else:
             await self._change(self.hand.rest())
-            if self.hand.must_empty:
-                await self._step(want, free)
+            if self.hand.standing is Standing.EMPTYING:
+                await self._step(want, size)
         self.slots.changed.clear()
 
     async def _drain(self) -> None:
@@ -237,7 +194,7 @@ class Worker:
         await self._step(0)
         self.hand.give_taken()
         await self.hand.give()
-        if not self._has_to_tell():
+        if not self._has_to_confirm():
             await self._change(self.hand.rest())
         self.slots.changed.clear()
 
@@ -258,16 +215,16 @@ class Worker:
         if self._is_late():
             self.hand.give_taken()
         await self.hand.give()
-        if self.appetite.is_queue_empty:
+        if not self.appetite.expects_more:
             self.slots.start()
 
     async def _keep_in_touch(self) -> None:
         await self._join()
         if self.hand.until_tend() <= 0 and await self.hand.tend(self.slots.running):
-            self.appetite.is_queue_empty = False
+            self.appetite.expects_more = True
 
     async def _join(self) -> None:
-        if self.hand.is_joined:
+        if self.hand.standing is not Standing.UNREGISTERED:
             return
         is_kept = await self.hand.join(is_stopping=self.life is Life.DRAINING)
         if self.life is Life.JOINING:
@@ -276,11 +233,11 @@ class Worker:
         elif not is_kept:
             logger.warning("taken for dead: what was in hand is done by others")
 
-    async def _step(self, want: int, free: int = 0) -> None:
-        """Confirm what has ended, and take up to `want` items of `free` bytes, or a larger one."""
+    async def _step(self, want: int, size: int = 0) -> None:
+        """Confirm what has ended, and take up to `want` items of `size` bytes, or a larger one."""
         ended = len(self.hand.done)
         try:
-            taken = await self.hand.step(want, free, meanwhile=self.slots.start)
+            taken = await self.hand.step(want, size, meanwhile=self.slots.start)
         except TimeoutError:
             self.appetite.got_nothing_in_time()
             raise
@@ -295,15 +252,14 @@ class Worker:
         try:
             has_come = await self.hand.wait(seconds)
         except ResponseError as error:
-            # At maxmemory, say, or where the list is none, STEP goes on; else that fails next.
-            self._is_wait_refused = True
-            self._outage.failed(error)
+            # At maxmemory, for instance, STEP still works. If it does not, the next turn says so.
+            self._wait_outage.failed(error)
             await self._change(seconds)
             return
-        self._is_wait_refused = False
+        self._wait_outage.worked()
         if has_come:
             self.slots.start()
-            await asyncio.sleep(0)  # what was waited for goes first, then the next request
+            await asyncio.sleep(0)  # the item runs first, then comes the next request
 
     def _failed(self, item_id: int, failure: Failure) -> None:
         attempts = 1 if failure.is_final else self._limits.max_attempts
@@ -311,33 +267,18 @@ class Worker:
 
     # what is needed next
 
-    def _bytes_free(self) -> int:
-        """How many bytes more may come into the hand; a single item may have any number."""
-        waiting = sum(len(item) for _, item in self.hand.taken)
-        return self.appetite.bytes - self.slots.size() - waiting
-
-    def _want(self, free: int) -> int:
-        """How many items to ask for."""
-        in_hand = len(self.hand.taken) + len(self.slots.running)
-        room = min(STEP, self.slots.count + self.appetite.ahead - in_hand)
-        return 0 if in_hand and free <= 0 else max(0, room)
-
-    def _has_to_tell(self) -> bool:
-        """Whether Redis has to hear of an end, or of an item that was waited for."""
-        return bool(self.hand.done or self.hand.failed or not self.hand.is_told)
+    def _has_to_confirm(self) -> bool:
+        """Whether a STEP is due, which confirms what has ended, and what a WAIT has brought."""
+        hand = self.hand
+        return bool(hand.done or hand.failed or hand.standing is Standing.UNSETTLED)
 
     def _has_to_start(self) -> bool:
+        """Whether an item could start at once."""
         return bool(self.hand.taken) and not self.slots.are_taken
 
-    def _is_well_supplied(self) -> bool:
-        """Whether all slots are taken and so much waits that more can come in one go later."""
-        return (
-            self.slots.are_taken
-            and len(self.hand.taken) > max(self.appetite.ahead // 2, 8)
-            and len(self.hand.done) < STEP
-            and not self.hand.failed
-            and time.monotonic() - self.hand.stepped_at < 2 * PAUSE
-        )
+    def _may_wait(self) -> bool:
+        """Whether an item that comes now could start at once."""
+        return self.hand.standing is Standing.SETTLED and not self.slots.are_taken
 
     def _is_late(self) -> bool:
         """Whether what is taken would wait for long: another worker may have a free slot."""

@@ -21,7 +21,8 @@ import redis
 import redis.asyncio
 import uvloop
 
-from example.runtime.worker import HAND_BYTES, STEP, Limits, Worker
+from example.runtime.appetite import HAND_BYTES, STEP
+from example.runtime.worker import Limits, Worker
 from tests.server import Server
 from tests.waiting import eventually
 

@@ -1,0 +1,70 @@
+"""Appetite: how many more items a worker asks Redis for."""
+
+import time
+
+from .hand import Hand
+from .slots import Slots
+
+STEP = 1024  # items that one request takes at most
+HAND_BYTES = 32 << 20  # a worker takes no further item while it has so many bytes in hand
+HAND_BYTES_LEAST = 1 << 18  # the same on a link that proved too slow for more
+UNREAD_MOST = 2  # replies of that size in a row that did not come in time
+AHEAD = 0.1  # seconds of work to take ahead of the free slots
+PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
+
+
+class Appetite:
+    """How much to ask for, by what is in `hand` and in `slots`, and by what STEP has brought."""
+
+    def __init__(self, hand: Hand, slots: Slots) -> None:
+        self.expects_more = True
+        """Whether the last STEP got all that it wanted, so that the queue may hold more."""
+        self._hand = hand
+        self._slots = slots
+        self._bytes = HAND_BYTES
+        self._ahead = 0  # items to take beyond the free slots, so that none stays free
+        self._unread = 0  # replies in a row that did not come, though they were of the least size
+        self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
+
+    @property
+    def is_link_too_slow(self) -> bool:
+        """Whether not even the smallest reply came in time: one item may be too large for it."""
+        return self._unread >= UNREAD_MOST
+
+    def want(self) -> tuple[int, int]:
+        """How many items to ask for, and of how many bytes; a single one may have any number."""
+        waiting = sum(len(item) for _, item in self._hand.taken)
+        free_bytes = self._bytes - self._slots.size() - waiting
+        in_hand = len(self._hand.taken) + len(self._slots.running)
+        room = min(STEP, self._slots.count + self._ahead - in_hand)
+        return 0 if in_hand and free_bytes <= 0 else max(0, room), free_bytes
+
+    def is_satisfied(self) -> bool:
+        """Whether all slots are taken and so much waits that a later request can take more."""
+        hand = self._hand
+        return (
+            self._slots.are_taken
+            and len(hand.taken) > max(self._ahead // 2, 8)
+            and len(hand.done) < STEP
+            and not hand.failed
+            and time.monotonic() - hand.stepped_at < 2 * PAUSE
+        )
+
+    def got(self, wanted: int, taken: int, ended: int) -> None:
+        """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
+        self.expects_more = taken >= wanted
+        self._unread = 0
+        self._ended += ended
+        passed = time.monotonic() - self._counted_at
+        if passed >= AHEAD:
+            self._ahead = min(2 * STEP, int(self._ended * AHEAD / passed))
+            self._ended, self._counted_at = 0, time.monotonic()
+
+    def got_nothing_in_time(self) -> None:
+        """The reply to a STEP did not come: the link may be too slow for so much within a lease."""
+        self._unread += self._bytes == HAND_BYTES_LEAST
+        self._bytes = max(HAND_BYTES_LEAST, self._bytes // 8)
+
+    def forgive(self) -> None:
+        """The item that was too large has been dealt with."""
+        self._unread = 0
