@@ -1,9 +1,9 @@
 """A program that keeps dying after it was RUNNING is restarted ever later, then given up.
 
-Deaths within startsecs are the file's own business: its startretries says how often they are
-tried again. After all others stock supervisord restarts at once and for ever; these are counted
-here, as in systemd's StartLimitIntervalSec and StartLimitBurst. What was ready once is never given
-up: whatever kills it, a bad item or a bad release, it is to be back when that has gone.
+supervisord itself handles deaths within `startsecs`: it tries again `startretries` times. After any
+later death it restarts the program at once, for ever. Those later deaths are counted here, as
+systemd does with StartLimitIntervalSec and StartLimitBurst. A program that was ready once is never
+given up. A bad item or a bad release may kill it, and it has to be back when that has gone.
 """
 
 import time
@@ -36,72 +36,87 @@ class Limit(NamedTuple):
 
 
 def install(plugin: Plugin, limits: PerProgram[Limit]) -> None:
-    deaths: defaultdict[str, deque[float]] = defaultdict(deque)
-    judged: dict[str, float] = {}
-    due: dict[str, float] = {}
+    restarts = Restarts(plugin, limits)
+    plugin.subscribe(ProcessStateBackoffEvent, restarts.on_backoff)
+    # reap() sees the deaths. supervisord restarts the programs in the transition after it.
+    plugin.after(plugin.supervisord, "reap", restarts.after_reap)
 
-    def count(process: Any, limit: Limit) -> int:
+
+class Restarts:
+    """Counts the deaths of each process, and puts off its next start."""
+
+    def __init__(self, plugin: Plugin, limits: PerProgram[Limit]) -> None:
+        self._plugin = plugin
+        self._limits = limits
+        self._deaths: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._judged: dict[str, float] = {}
+        """When each process died that has been dealt with, by supervisord's `laststop`."""
+        self._due: dict[str, float] = {}
+        """When each process may start, by time.monotonic()."""
+
+    def on_backoff(self, event: Any) -> None:
+        """A process died early, or could not be started.
+
+        `startretries` says how often to try again, unless the process was ready before.
+        """
+        limit = self._limits.of(event.process)
+        died_early = event.from_state == ProcessStates.STARTING
+        if limit and died_early and self._plugin.was_ready(event.process):
+            self._put_off(event.process, limit)
+
+    def after_reap(self, _: object) -> None:
+        if self._plugin.options.mood < SupervisorStates.RUNNING:
+            return
+        for process in self._plugin.processes():
+            limit = self._limits.of(process)
+            key = self._plugin.key(process)
+            # reap() calls itself: a death is seen more than once before the restart.
+            is_new = self._judged.get(key) != process.laststop
+            if limit and is_new and _failed_and_will_restart(process):
+                self._judged[key] = process.laststop
+                self._put_off(process, limit)
+            self._hold_back(process, key)
+
+    def _put_off(self, process: Any, limit: Limit) -> None:
+        """Have a process that has died wait for its next start, or give it up."""
+        died = self._count(process, limit)
+        why = f"Died {limit.deaths} times within {limit.seconds:g} s"
+        keeps_dying = died >= limit.deaths
+        if keeps_dying and not self._plugin.was_ready(process):
+            self._plugin.give_up(process, why)
+            return
+        delay = min(died - 1, limit.longest_delay)
+        self._due[self._plugin.key(process)] = time.monotonic() + delay
+        if process.state == ProcessStates.EXITED and delay > 0:
+            process.change_state(ProcessStates.BACKOFF)
+        process.backoff = 0
+        if keeps_dying:
+            process.spawnerr = f"{why}; tried again every {limit.longest_delay:g} s"
+        if died == limit.deaths:
+            self._plugin.options.logger.critical(f"{process.config.name}: {process.spawnerr}")
+
+    def _count(self, process: Any, limit: Limit) -> int:
         now = time.monotonic()
-        recent = deaths[plugin.key(process)]
+        recent = self._deaths[self._plugin.key(process)]
         recent.append(now)
         while recent[0] < now - limit.seconds:
             recent.popleft()
         return len(recent)
 
-    def put_off(process: Any, limit: Limit) -> None:
-        """Have it wait for its next start; or give it up, if nothing says that it can work."""
-        died = count(process, limit)
-        why = f"Died {limit.deaths} times within {limit.seconds:g} s"
-        lasting = died >= limit.deaths
-        if lasting and not plugin.was_ready(process):
-            plugin.give_up(process, why)
-            return
-        delay = min(died - 1, limit.longest_delay)
-        due[plugin.key(process)] = time.monotonic() + delay
-        if process.state == ProcessStates.EXITED and delay > 0:
-            process.change_state(ProcessStates.BACKOFF)
-        process.backoff = 0
-        if lasting:
-            process.spawnerr = f"{why}; tried again every {limit.longest_delay:g} s"
-        if died == limit.deaths:
-            plugin.options.logger.critical(f"{process.config.name}: {process.spawnerr}")
+    def _hold_back(self, process: Any, key: str) -> None:
+        """Put off the next start until it is due.
 
-    def on_backoff(event: Any) -> None:
-        """It died early, or could not even be started: the file's startretries decide, but only
-        of what was never ready."""
-        limit = limits.of(event.process)
-        died_early = event.from_state == ProcessStates.STARTING
-        if limit and died_early and plugin.was_ready(event.process):
-            put_off(event.process, limit)
-
-    def after_reap(_: object) -> None:
-        if plugin.options.mood < SupervisorStates.RUNNING:
-            return
-        for process in plugin.processes():
-            limit = limits.of(process)
-            key = plugin.key(process)
-            # reap() calls itself: a death is seen more than once before the restart.
-            if limit and _is_about_to_restart(process) and judged.get(key) != process.laststop:
-                judged[key] = process.laststop
-                put_off(process, limit)
-            _hold_back(process, key, due)
-
-    plugin.subscribe(ProcessStateBackoffEvent, on_backoff)
-    # Deaths are seen in reap(); the restart comes with the transition after it.
-    plugin.after(plugin.supervisord, "reap", after_reap)
+        This is done in each turn. supervisord shortens a delay that is longer than its own: it
+        concludes that the clock was set back.
+        """
+        left = self._due.get(key, 0.0) - time.monotonic()
+        if left > 0 and process.state == ProcessStates.BACKOFF:
+            process.delay = time.time() + left
+        else:
+            self._due.pop(key, None)
 
 
-def _is_about_to_restart(process: Any) -> bool:
-    """After a failure, that is: who exits as expected and is restarted always, does no wrong."""
+def _failed_and_will_restart(process: Any) -> bool:
+    """Whether a process has failed. One that exits as expected and always restarts has not."""
     failed = process.exitstatus not in process.config.exitcodes
     return bool(process.state == ProcessStates.EXITED and process.config.autorestart and failed)
-
-
-def _hold_back(process: Any, key: str, due: dict[str, float]) -> None:
-    """Put off the next start, until it is due. Each turn anew: supervisord takes a delay that is
-    longer than its own count for a clock that was set back, and shortens it."""
-    left = due.get(key, 0.0) - time.monotonic()
-    if left > 0 and process.state == ProcessStates.BACKOFF:
-        process.delay = time.time() + left
-    else:
-        due.pop(key, None)

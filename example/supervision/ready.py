@@ -9,7 +9,7 @@ from supervisor.events import ProcessStateStartingEvent
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates, getProcessStateDescription
 
-from .plugin import Plugin
+from .plugin import Exit, Note, Plugin
 from .values import Names
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -26,42 +26,7 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
         @return array result  A struct for each process; what is not known is left out
         """
         processes = plugin.processes()
-        return [row(each) for each in processes if plugin.key(each) not in plugin.successors]
-
-    def row(process: Any) -> dict[str, Any]:
-        key = plugin.key(process)
-        found = {
-            "name": key,
-            "group": process.group.config.name,
-            "program": process.config.program,
-            "pid": process.pid,
-            "state": getProcessStateDescription(process.state),
-            "ready": plugin.is_ready(process),
-            "restarts": max(0, plugin.starts[key] - 1),
-        }
-        if manager := getattr(process.group, "socket_manager", None):
-            found["socket"] = manager.config().url
-        if note := plugin.note(process):
-            now = time.monotonic()
-            found["status"] = note.status
-            found["counts"] = note.counts
-            if note.ready_at is not None:
-                found["ready_seconds"] = now - note.ready_at
-            if note.heard_at is not None:
-                found["silent_seconds"] = now - note.heard_at
-        elif process.spawnerr:
-            found["status"] = process.spawnerr
-        if _is_starting(plugin, process) and not found["ready"]:
-            found["starting_seconds"] = max(0.0, time.time() - process.laststart)
-        if last := plugin.exits.get(key):
-            found["last_exit"] = decode_wait_status(last.status)[1]
-            found["last_exit_at"] = last.at
-            found["last_exit_code"] = os.waitstatus_to_exitcode(last.status)
-            found["last_exit_why"] = last.why
-        if process.pid:
-            found["uptime_seconds"] = max(0.0, time.time() - process.laststart)
-            found |= _resources(process.pid)
-        return found
+        return [_row(plugin, it) for it in processes if plugin.key(it) not in plugin.successors]
 
     def on_start(event: Any) -> None:
         plugin.starts[plugin.key(event.process)] += 1
@@ -70,11 +35,63 @@ def install(plugin: Plugin, must_say_so: Names) -> None:
     plugin.methods["ready"] = ready
 
 
+def _row(plugin: Plugin, process: Any) -> dict[str, Any]:
+    key = plugin.key(process)
+    row = {
+        "name": key,
+        "group": process.group.config.name,
+        "program": process.config.program,
+        "pid": process.pid,
+        "state": getProcessStateDescription(process.state),
+        "ready": plugin.is_ready(process),
+        "restarts": max(0, plugin.starts[key] - 1),
+    }
+    if manager := getattr(process.group, "socket_manager", None):
+        row["socket"] = manager.config().url
+    row |= _said(plugin.note(process)) or _spawn_error(process)
+    if _is_starting(plugin, process) and not row["ready"]:
+        row["starting_seconds"] = max(0.0, time.time() - process.laststart)
+    row |= _last_exit(plugin.exits.get(key))
+    if process.pid:
+        row["uptime_seconds"] = max(0.0, time.time() - process.laststart)
+        row |= _resources(process.pid)
+    return row
+
+
+def _last_exit(last: Exit | None) -> dict[str, Any]:
+    if last is None:
+        return {}
+    return {
+        "last_exit": decode_wait_status(last.status)[1],
+        "last_exit_at": last.at,
+        "last_exit_code": os.waitstatus_to_exitcode(last.status),
+        "last_exit_why": last.why,
+    }
+
+
+def _said(note: Note | None) -> dict[str, Any]:
+    """What a process has said of itself by sd_notify."""
+    if note is None:
+        return {}
+    said: dict[str, Any] = {"status": note.status, "counts": note.counts}
+    now = time.monotonic()
+    if note.ready_at is not None:
+        said["ready_seconds"] = now - note.ready_at
+    if note.heard_at is not None:
+        said["silent_seconds"] = now - note.heard_at
+    return said
+
+
+def _spawn_error(process: Any) -> dict[str, Any]:
+    """Why supervisord could not start a process, or does not start it yet."""
+    return {"status": process.spawnerr} if process.spawnerr else {}
+
+
 def _is_ready(plugin: Plugin, process: Any, must_say_so: Names) -> bool:
     """Whether a process does its work, or has none to do.
 
-    If its program has ever sent an sd_notify message, or must, it is ready once it has said so. Any
-    other is ready when it is RUNNING.
+    A program that has ever sent an sd_notify message, or must send one, is ready once it says so.
+    Any other program is ready when it is RUNNING.
     """
     config, state = process.config, process.state
     if state == ProcessStates.EXITED:

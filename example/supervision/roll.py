@@ -1,12 +1,13 @@
-"""A new version, one process after the other, without harm if it is broken: `supervisorctl roll`.
+"""Replace a program's processes by a new version, one after the other: `supervisorctl roll`.
 
-Where a program can bear it, the new process starts beside the old one, which is stopped only when
-the new one is ready, and whose name that takes over then. Else the old one is stopped first.
+Where a program allows it, the new process starts beside the old one. Once the new one is ready, the
+old one is stopped, and the new one takes over its name. So a broken version does no harm. Where a
+program does not allow that, the old process is stopped first.
 """
 
 import copy
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from supervisor.options import EventListenerPoolConfig, decode_wait_status
@@ -24,22 +25,35 @@ from .values import PerProgram, names_of
 
 UP = (ProcessStates.STARTING, ProcessStates.RUNNING)
 SUFFIX = ".next"
-"""Of the name that a new process has until it takes over."""
+"""What the name of a new process ends with until it takes over."""
 Steps = Generator[None, None, str]
-"""What is done, a step in each turn of supervisord's loop; returns what went wrong, or ''."""
+"""One step in each turn of supervisord's loop. Returns what went wrong, or ''."""
 
 
 def way(text: str) -> str:
-    """`beside`, `in-place`, or `on`: beside where the program has numbered processes."""
+    """`beside`, `in-place`, or `on`. `on` means beside if the program has numbered processes."""
     if text.lower() in ("on", "beside", "in-place"):
         return text.lower()
     raise ValueError("expected on, beside, in-place or off")
 
 
 def install(plugin: Plugin, ways: PerProgram[str]) -> None:
-    rolls: dict[str, Roll] = {}
+    rolls = Rolls(plugin, ways)
+    plugin.before(plugin.options, "execve", _hide_suffix)
+    plugin.every_turn(rolls.on_turn)
+    for method in (rolls.roll, rolls.rolled, rolls.stop_roll):
+        plugin.methods[method.__name__] = method
 
-    def roll(_: object, name: str, seconds: float, in_place: bool) -> bool:
+
+class Rolls:
+    """The rolls that were asked for, by name, and the methods that supervisorctl calls."""
+
+    def __init__(self, plugin: Plugin, ways: PerProgram[str]) -> None:
+        self._plugin = plugin
+        self._ways = ways
+        self._rolls: dict[str, Roll] = {}
+
+    def roll(self, name: str, seconds: float, in_place: bool) -> bool:
         """Begin to replace a group's processes, or one process.
 
         @param string name        Name of a program, a process or a group
@@ -47,51 +61,52 @@ def install(plugin: Plugin, ways: PerProgram[str]) -> None:
         @param boolean in_place   Stop each before its successor starts
         @return boolean result    Always true; ask `rolled` how it goes
         """
-        group, processes = _processes(plugin, name)
-        if plugin.busy.get(group.config.name):
-            raise RPCError(Faults.FAILED, f"{name} is {plugin.busy[group.config.name]}")
-
-        def beside(process: Any) -> bool:
-            chosen = ways.of(process) or "on"
-            able = chosen == "beside" or (chosen == "on" and process.config.only_numbered)
-            return able and not in_place and _may_have_more(plugin, group)
-
-        rolls[name] = Roll(plugin, group, processes, seconds, beside)
+        group, processes = _processes(self._plugin, name)
+        if reason := self._plugin.busy.get(group.config.name):
+            raise RPCError(Faults.FAILED, f"{name} is {reason}")
+        beside = self._never if in_place else self._can_start_beside
+        self._rolls[name] = Roll(self._plugin, group, processes, seconds, beside)
         return True
 
-    def rolled(_: object, name: str, seen: int) -> dict[str, Any]:
+    def rolled(self, name: str, seen: int) -> dict[str, Any]:
         """Tell how a roll goes.
 
         @param string name      As given to `roll`
         @param int seen         How many lines of it are known already
         @return struct result   The further `lines`, and `status`: -1 as long as it goes on
         """
-        if name not in rolls:
+        if name not in self._rolls:
             raise RPCError(Faults.BAD_NAME, f"{name} was not rolled")
-        return {"lines": rolls[name].lines[seen:], "status": rolls[name].status}
+        roll = self._rolls[name]
+        return {"lines": roll.lines[seen:], "status": roll.status}
 
-    def stop_roll(_: object, name: str) -> bool:
+    def stop_roll(self, name: str) -> bool:
         """Have a roll end, with every process as it was or replaced.
 
         @param string name        As given to `roll`
         @return boolean result    Always true
         """
-        if name in rolls:
-            rolls[name].told_to_stop = True
+        if name in self._rolls:
+            self._rolls[name].told_to_stop = True
         return True
 
-    def on_turn() -> None:
-        for each in rolls.values():
+    def on_turn(self) -> None:
+        for each in self._rolls.values():
             each.step()
 
-    plugin.before(plugin.options, "execve", _hide_suffix)
-    plugin.every_turn(on_turn)
-    for method in (roll, rolled, stop_roll):
-        plugin.methods[method.__name__] = method
+    def _can_start_beside(self, process: Any) -> bool:
+        """Whether the successor of a process may run beside it."""
+        chosen = self._ways.of(process) or "on"
+        able = chosen == "beside" or (chosen == "on" and process.config.only_numbered)
+        return able and _may_have_more(self._plugin, process.group)
+
+    @staticmethod
+    def _never(_: Any) -> bool:
+        return False
 
 
 def _processes(plugin: Plugin, name: str) -> tuple[Any, list[Any]]:
-    """The group, and those of its processes that `name` means, who is down first."""
+    """The group, and those of its processes that `name` means. Those that are down come first."""
     found = [each for each in plugin.processes() if name in names_of(each)]
     groups = {each.group.config.name: each.group for each in found}
     if not groups:
@@ -99,7 +114,7 @@ def _processes(plugin: Plugin, name: str) -> tuple[Any, list[Any]]:
     if len(groups) > 1:
         raise RPCError(Faults.FAILED, f"{name} is in several groups: {', '.join(groups)}; name one")
     [group] = groups.values()
-    # Without those that `scale` is taking away.
+    # `scale` is taking the others away.
     staying = [each for each in found if each.config in group.config.process_configs]
     return group, sorted(staying, key=lambda process: process.state in UP)
 
@@ -109,7 +124,7 @@ def _state(process: Any) -> str:
 
 
 def _may_have_more(plugin: Plugin, group: Any) -> bool:
-    """Supvisors ends supervisord for a process that it does not know."""
+    """Whether a process may be added. Supvisors ends supervisord for one that it does not know."""
     listens = isinstance(group.config, EventListenerPoolConfig)
     return not listens and not hasattr(plugin.supervisord, "supvisors")
 
@@ -119,10 +134,19 @@ def _hide_suffix(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
 
 
 class Roll:
-    """The way of some processes of one group to a new version. Nobody is rolled twice at a time."""
+    """Replaces some processes of one group. A group has one roll at a time.
+
+    Each new process may take so many `seconds` to get ready. `beside(process)` says whether the
+    new process may run beside the old one.
+    """
 
     def __init__(
-        self, plugin: Plugin, group: Any, processes: list[Any], seconds: float, beside: Any
+        self,
+        plugin: Plugin,
+        group: Any,
+        processes: list[Any],
+        seconds: float,
+        beside: Callable[[Any], bool],
     ) -> None:
         self.plugin = plugin
         self.group = group
@@ -135,7 +159,7 @@ class Roll:
         plugin.busy[group.config.name] = "being rolled"
 
     def step(self) -> None:
-        """Do what can be done now, if it has not ended."""
+        """Do what can be done now. Does nothing once the roll has ended."""
         name = self.group.config.name
         if self.status >= 0:
             return
@@ -165,7 +189,7 @@ class Roll:
     def _all(self, processes: list[Any]) -> Steps:
         left = [process for process in processes if self._should_run(process)]
         if not left and any(each.state != ProcessStates.EXITED for each in processes):
-            return f"nothing of it runs: start {self.group.config.name}:*"
+            return f"none of its processes runs: start {self.group.config.name}:*"
         while left:
             process = left[0]
             failure = "told to stop" if self.told_to_stop else (yield from self._replace(process))
@@ -176,7 +200,7 @@ class Roll:
         return ""
 
     def _should_run(self, process: Any) -> bool:
-        """Not who was stopped by hand, or has ended as it should."""
+        """Whether a process was neither stopped by hand, nor has ended as it should."""
         ended = process.state == ProcessStates.EXITED
         if process.state in (ProcessStates.STOPPED, ProcessStates.STOPPING) or (
             ended and process.exitstatus in process.config.exitcodes
@@ -206,7 +230,7 @@ class Roll:
                 f"{name}: the new one is {failure}{reason}; the old one goes on; see: tail {name}"
             )
         self._take_over(new, old)
-        return "" if self.plugin.is_ready(new) else f"{name}: was ready, and is not any more"
+        return "" if self.plugin.is_ready(new) else f"{name}: was ready, but is not any more"
 
     def _in_place(self, process: Any) -> Steps:
         gone = ", and the old one is gone" if process.state in UP else ""
@@ -218,7 +242,7 @@ class Roll:
 
     def _until_ready(self, process: Any) -> Steps:
         end = time.monotonic() + self.seconds
-        # Not a moment only: for as long as the file's startsecs.
+        # It has to stay ready for the file's `startsecs`: until then its state is STARTING.
         while not self.plugin.is_ready(process) or process.state == ProcessStates.STARTING:
             if process.state not in UP:
                 return f"{_state(process)} instead of ready"
@@ -236,6 +260,7 @@ class Roll:
             yield
 
     def _reason(self, process: Any) -> str:
+        """How a process has ended, in parentheses; "" if it runs."""
         last = self.plugin.exits.get(self.plugin.key(process))
         if process.pid:
             return ""
@@ -249,7 +274,7 @@ class Roll:
         key = self.plugin.key(new)
         self.plugin.successors.add(key)
         if self.plugin.key(old) in self.plugin.notes:
-            self.plugin.notes[key] = Note(0)  # as the old one it is to say that it is ready
+            self.plugin.notes[key] = Note(0)  # like the old one, it has to say that it is ready
         return new
 
     def _remove(self, new: Any) -> None:
@@ -261,5 +286,5 @@ class Roll:
         self.group.processes[old.config.name] = new
         self.plugin.rename(self.plugin.key(new), self.plugin.key(old))
         new.config = old.config
-        # The old one may have rotated the log that they share.
+        # The old process may have rotated the log file that both share.
         new.reopenlogs()

@@ -32,51 +32,73 @@ class Held(NamedTuple):
     reference: Any
 
 
+class Left(NamedTuple):
+    """The socket of a group that was removed."""
+
+    since: float
+    """By time.monotonic()."""
+    held: Held
+
+
 def install(plugin: Plugin, _: object) -> None:
-    held: dict[str, Held] = {}
-    left: list[tuple[float, Held]] = []
-    """Since when, and the socket: of groups that were removed."""
+    sockets = Sockets(plugin)
+    for name in plugin.supervisord.process_groups:
+        sockets.hold(name)
+    plugin.before(plugin.supervisord, "add_process_group", sockets.before_add)
+    plugin.subscribe(ProcessGroupAddedEvent, sockets.on_added)
+    plugin.subscribe(ProcessStateStartingEvent, sockets.on_start)
+    plugin.subscribe(ProcessGroupRemovedEvent, sockets.on_removed)
+    plugin.subscribe(SupervisorStoppingEvent, sockets.on_stop)
+    plugin.every_turn(sockets.forget_the_old)
 
-    def before_add(config: Any) -> None:
-        if not (own := getattr(config, "socket_config", None)):
-            return
-        for entry in list(left):
-            same = reload.kind(own) == reload.kind(entry[1].config)
-            if same and config.process_configs:
-                # When supervisord opens the new group's socket, it gets the old one.
-                own.create_and_bind = entry[1].manager.socket.dup
-            elif same or reload.clash(own, entry[1].config):
-                left.remove(entry)
 
-    def hold(name: str) -> None:
-        group = plugin.supervisord.process_groups[name]
+class Sockets:
+    """The sockets that are held open: those of all groups, and for a moment of removed ones."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
+        self._held: dict[str, Held] = {}
+        self._left: list[Left] = []
+
+    def hold(self, name: str) -> None:
+        group = self._plugin.supervisord.process_groups[name]
         manager = getattr(group, "socket_manager", None)
         # A group without processes answers nobody, so it is better to refuse connections.
-        if manager and name not in held:
+        if manager and name not in self._held:
             if group.processes:
-                held[name] = Held(manager.config(), manager, manager.get_socket())
+                self._held[name] = Held(manager.config(), manager, manager.get_socket())
             vars(manager.config()).pop("create_and_bind", None)
 
-    def leave(name: str) -> None:
-        if name in held:
-            left.append((time.monotonic(), held.pop(name)))
+    def before_add(self, config: Any) -> None:
+        """Pass the socket of a removed group on to the group that takes its place."""
+        if not (own := getattr(config, "socket_config", None)):
+            return
+        for each in list(self._left):
+            same = reload.kind(own) == reload.kind(each.held.config)
+            if same and config.process_configs:
+                # When supervisord opens the new group's socket, it gets the old one.
+                own.create_and_bind = each.held.manager.socket.dup
+            elif same or reload.clash(own, each.held.config):
+                self._left.remove(each)
 
-    def on_turn() -> None:
-        left[:] = [each for each in left if time.monotonic() - each[0] < MOMENT]
+    def on_added(self, event: Any) -> None:
+        self.hold(event.group)
 
-    def let_go(_: object) -> None:
-        if plugin.options.mood == SupervisorStates.RESTARTING:
-            for each in held.values():
+    def on_start(self, event: Any) -> None:
+        # A group that was scaled up from no process has its first one only now.
+        self.hold(event.process.group.config.name)
+
+    def on_removed(self, event: Any) -> None:
+        if held := self._held.pop(event.group, None):
+            self._left.append(Left(time.monotonic(), held))
+
+    def forget_the_old(self) -> None:
+        now = time.monotonic()
+        self._left = [each for each in self._left if now - each.since < MOMENT]
+
+    def on_stop(self, _: object) -> None:
+        if self._plugin.options.mood == SupervisorStates.RESTARTING:
+            for each in self._held.values():
                 reload.keep(each.config, each.manager.socket)
-        held.clear()
-        left.clear()
-
-    for name in plugin.supervisord.process_groups:
-        hold(name)
-    plugin.before(plugin.supervisord, "add_process_group", before_add)
-    plugin.subscribe(ProcessGroupAddedEvent, lambda event: hold(event.group))
-    # A group that is scaled up from no process has its first one only now.
-    plugin.subscribe(ProcessStateStartingEvent, lambda event: hold(event.process.group.config.name))
-    plugin.subscribe(ProcessGroupRemovedEvent, lambda event: leave(event.group))
-    plugin.subscribe(SupervisorStoppingEvent, let_go)
-    plugin.every_turn(on_turn)
+        self._held.clear()
+        self._left.clear()

@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_does_not_wait(here: Foreign, folder: Path) -> None:
     roll.send_signal(signal.SIGINT)
     out, _ = roll.communicate(timeout=20)
     assert roll.returncode == 1
-    assert out == "not waiting for its end, of which supervisord's log tells\n"
+    assert out == "not waiting for its end: see supervisord's log\n"
     os.kill(here.pid("work:work_0.next"), signal.SIGKILL)
     here.eventually(lambda: list(here.table()) == NAMES)
     assert pids(here) == before
@@ -221,7 +221,7 @@ def test_who_should_not_run_is_left_alone(here: Foreign) -> None:
     here.ctl("stop", "work:*")
     done = here.ctl("roll", "work")
     assert done.returncode == 1
-    assert "nothing of it runs: start work:*" in done.stdout
+    assert "none of its processes runs: start work:*" in done.stdout
 
 
 def test_who_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
