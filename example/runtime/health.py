@@ -1,6 +1,6 @@
 """What balancers and orchestrators ask of app: is it alive, and can it do its work?
 
-Answered in front of the application, whatever that is: it need not know of them.
+These requests are answered before they reach the application, which need not know of them.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 from .link import ERRORS, connect, locate
 
 READY_SECONDS = 1.0
-"""How long Redis may take to answer; and how long its answer stands for all who ask."""
+"""How long Redis may take to answer, and how long its answer is reused."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,10 +19,10 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Probes:
-    """The ASGI application `app`, and what it does not answer itself of these two:
+    """The ASGI application `app`, with each of these two paths that it does not have itself.
 
-    /livez: 200, this process serves. Redis has no part in it: to restart app would not bring it
-    back. /readyz: 200 if `redis` answers, else 503.
+    /livez: 200, this process serves. That does not depend on Redis, since a restart of app would
+    not bring Redis back. /readyz: 200 if `redis` answers, else 503.
     """
 
     def __init__(self, app: App, redis: "Redis", root_path: str) -> None:
@@ -47,9 +47,9 @@ class Probes:
 
 
 class Redis:
-    """Asks the Redis in charge of the list `key` at `url` at most once in READY_SECONDS.
+    """Asks the Redis in charge of the list `key` at `url`, at most once in READY_SECONDS.
 
-    All who want to know share one answer, however many they are.
+    All requests in that time share one answer.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -64,7 +64,7 @@ class Redis:
         if self._asking is None or (self._asking.done() and now - self._asked >= READY_SECONDS):
             self._asked = now
             self._asking = asyncio.create_task(self._ask())
-        # One who goes away must not take the answer from the others.
+        # A request that is cancelled must not cancel the question of the others.
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> bool:
@@ -91,7 +91,7 @@ async def _answer(send: Send, probe: Callable[[], Awaitable[str]]) -> None:
 
 
 def _paths(app: object) -> Iterator[str]:
-    """The paths that an application says it has: Starlette's and FastAPI's do, also wrapped."""
+    """The paths that an application lists: Starlette's and FastAPI's do, also if wrapped."""
     for _ in range(100):
         routes = getattr(app, "routes", None)
         yield from (getattr(each, "path", "") for each in (routes if type(routes) is list else ()))

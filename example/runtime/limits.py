@@ -1,7 +1,7 @@
 """Slow clients: how long one may take, and how many connections there may be.
 
-Looked at once a second, so that a request that comes as it should costs nothing. The state of a
-connection is read from uvicorn's own protocols for HTTP/1.1, `httptools` and `h11`.
+Connections are checked once a second, so a request that arrives normally costs nothing. Their state
+is read from uvicorn's own protocols for HTTP/1.1, `httptools` and `h11`.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ HEADERS, BODY, READER, APPLICATION, NOTHING = "headers", "body", "reader", "appl
 """What a connection waits for."""
 
 SECONDS = {HEADERS: 20.0, READER: 60.0}
-"""How long it may: for a request to begin and its headers to end; for a client to read on."""
+"""How long it may wait: for the end of a request's headers; for a client that does not read."""
 BODY_SECONDS = 30.0
 BODY_RATE = 500
-"""A body that brings less than this many bytes a second for BODY_SECONDS is given up."""
+"""A connection is closed if its body brings fewer bytes a second than this for BODY_SECONDS."""
 SHARE = 0.75
-"""Of this process's descriptors, what connections may take: the application needs some too."""
+"""Connections may take this share of the process's descriptors: the application needs some too."""
 TELL_SECONDS = 60.0
-"""What goes on is told once in this time."""
+"""A warning that would repeat is logged once in this time."""
 
 HEADERS_SIZE = 65536
-"""Bytes of one request's headers; uvicorn's `h11` has this bound, and `httptools` none."""
+"""Bytes of one request's headers. uvicorn bounds them with `h11`, but not with `httptools`."""
 TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
     b"connection: close\r\n\r\n"
@@ -107,7 +107,7 @@ class Limits:
             self._slow = 0
 
     def _make_room(self, now: float) -> bool:
-        """Close the twentieth part of what can best be spared; False if nothing can."""
+        """Close a twentieth of the connections that can best be spared; False if none can."""
         spare: dict[str, list[Any]] = {HEADERS: [], NOTHING: [], BODY: []}
         for connection in self._limited():
             waits, age = _waits_for(connection), quiet_seconds(connection, now)
@@ -120,12 +120,12 @@ class Limits:
         return bool(found)
 
     def _limited(self) -> list[Any]:
-        """All that are HTTP, as WebSockets are not any more."""
+        """The HTTP connections, without those that have become WebSockets."""
         return [each for each in self._connections if hasattr(each, "arrived")]
 
     def _close(self, connection: Any) -> None:
         connection.transport.abort()
-        # At once, since the event loop tells it later: or more would be closed than need be.
+        # uvicorn removes it later. Until then it would count, and more would be closed than needed.
         self._connections.discard(connection)
 
     def _tell(self, now: float, kind: str, what: str) -> bool:
@@ -146,7 +146,7 @@ def _has_begun(connection: Any) -> bool:
 
 
 def _refuse(connection: Any) -> None:
-    """Close what brings too many headers or trailers, with an answer unless one is there."""
+    """Close a connection with too large headers or trailers, with an answer unless one was sent."""
     answered = connection.cycle is None or connection.cycle.response_complete
     if answered and _has_begun(connection) and not connection.transport.is_closing():
         connection.transport.write(TOO_LARGE)
@@ -154,13 +154,13 @@ def _refuse(connection: Any) -> None:
 
 
 def _keep(connection: Any) -> None:
-    """Set the keep-alive timer again, which uvicorn stops at a body that comes after its answer."""
+    """Restart the keep-alive timer, which uvicorn stops if a body comes after its answer."""
     if (
         connection.cycle
         and connection.cycle.response_complete
         and not connection.timeout_keep_alive_task
         and not _has_begun(connection)
-        # Else it is a WebSocket by now.
+        # If it is not there, it has become a WebSocket.
         and connection in connection.connections
     ):
         connection.timeout_keep_alive_task = connection.loop.call_later(
@@ -186,7 +186,7 @@ def _waits_for(connection: Any) -> str:
         return NOTHING
     if cycle is None or cycle.response_complete:
         return HEADERS
-    # A client may wait for the word to go on; and an application that does not read holds it up.
+    # The client may wait for "100 Continue", or for an application that does not read.
     held_up = cycle.waiting_for_100_continue or connection.flow.read_paused
     return BODY if cycle.more_body and not held_up else APPLICATION
 

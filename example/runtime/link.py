@@ -1,4 +1,4 @@
-"""The link to Redis: how to find the server in charge, and how to talk to it."""
+"""Connections to Redis: how to find the server in charge, and how to talk to it."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from redis.exceptions import ConnectionError as NoConnectionError
 
 from .redis_url import SENTINEL_OPTIONS
 
-# What any call over the link may raise while Redis is away, or not itself.
+# What any request may raise while Redis is away, or refuses it.
 ERRORS = (RedisError, OSError)
-# Of these, what a Redis says that is there.
+# Those of them by which a Redis that is there refuses a request.
 REFUSALS = (ResponseError, AuthenticationError)
 
 _TIMEOUT = 5.0  # seconds
 
 
 def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
-    """A client for `url` that never retries by itself: its callers decide, and tell.
+    """A client for `url` that never retries by itself: its callers decide, and log that.
 
     `timeout`, in seconds, bounds the wait for a connection and for each answer.
     """
@@ -41,9 +41,9 @@ async def locate(url: str, key: str) -> str:
     """The plain URL of the server that is in charge of `key` at present.
 
     redis+sentinel://[user:password@]host[:port],…/service[/db] asks the sentinels at these
-    addresses for the service's master; redis+cluster://[user:password@]host[:port],… asks the
-    nodes for the master of the key's slot. rediss+… are the same over TLS; others are plain.
-    User and password are the servers'; those of the sentinels, if they ask for any, are the
+    addresses for the service's master. redis+cluster://[user:password@]host[:port],… asks the
+    nodes for the master of the key's slot. rediss+… does the same over TLS. Any other URL is plain
+    already. User and password are for the servers. For sentinels that ask for a login, it is in the
     options sentinel_username and sentinel_password.
     """
     parts = urlsplit(url)
@@ -73,7 +73,7 @@ async def locate(url: str, key: str) -> str:
 
 
 def _for_sentinels(parts: SplitResult) -> tuple[SplitResult, str, str]:
-    """The URL without what is for sentinels only; their query, and their login before a host."""
+    """The URL without the sentinels' options; the query for them; their login before a host."""
     options = parse_qsl(parts.query, keep_blank_values=True)
     login = {name: quote(value, safe="") for name, value in options if name in SENTINEL_OPTIONS}
     rest = [each for each in options if each[0] not in SENTINEL_OPTIONS]
@@ -99,7 +99,7 @@ async def _owner(node: SplitResult, key: str) -> str:
     slot = key_slot(key.encode())
     for first, last, (host, port, *_), *_ in shares:
         if first <= slot <= last:
-            # A node that does not know its own address yet leaves it empty.
+            # The host is empty if a node does not know its own address yet.
             return _address((host or b"").decode() or node.hostname or "localhost", port)
     raise NoConnectionError(f"no cluster node has slot {slot}")
 
@@ -109,9 +109,9 @@ def _address(host: str, port: int) -> str:
 
 
 class Connection:
-    """One connection for requests that must not overtake each other, or be sent unasked.
+    """One connection, for requests that must neither overtake each other nor be repeated.
 
-    Opens by itself, and then sends `greeting` first; closes on any error.
+    It opens when it is used, and sends `greeting` first. Any error closes it.
     """
 
     def __init__(self, url: str, key: str, greeting: Sequence[Any]) -> None:
@@ -156,13 +156,13 @@ class Connection:
             async with asyncio.timeout(_TIMEOUT):
                 return [await self._reply(self._connection) for _ in range(count)]
         except BaseException:
-            # With a reply outstanding the connection is of no use.
+            # A late reply would be taken for the answer to the next request.
             await self.close()
             raise
 
     async def close_if_ended(self) -> None:
         """Close the connection if its other end is known to be gone."""
-        # Twice, for the event loop to hear of it: first it asks the system, then it acts.
+        # Two turns of the event loop: it asks the system in the first, and acts in the second.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         if self._connection and await self._connection.can_read():
@@ -178,7 +178,7 @@ class Connection:
             await redis.aclose()
 
     async def _open(self) -> AbstractConnection:
-        # Without time-outs of its own: one for all replies costs less than one for each.
+        # `send` and `receive` have a time-out for all requests together: that costs less.
         self._redis = connect(await locate(self._url, self._key), timeout=None)
         pool: Any = self._redis.connection_pool
         connection: AbstractConnection = await pool.get_connection()

@@ -1,4 +1,4 @@
-"""Outages of Redis: told once when they begin and once when they end, and how long to wait."""
+"""Outages of Redis: logged once when they begin and once when they end, and how long to wait."""
 
 import logging
 import time
@@ -12,13 +12,13 @@ from .redis_url import redacted
 
 logger = logging.getLogger(__name__)
 
-# Seconds. Not longer than a worker may be silent after a trouble that others have not noticed: see
-# queue.py.
+# Seconds. The cap is well below LEASE, see queue.py: after a longer pause others would take the
+# worker for dead.
 _BACKOFF = ExponentialWithJitterBackoff(base=0.1, cap=2.0)
 
 
 class OutageLog:
-    """Tells, once each, that Redis is away or refuses, and is back; says how long to wait.
+    """Logs once that Redis is away or refuses, and once that it is back; says how long to wait.
 
     `show` is called with a line about a trouble when it begins, and with "" when it ends.
     """
@@ -50,7 +50,7 @@ class OutageLog:
 
 
 def explained(error: Exception, where: str) -> str:
-    """What the error says, and what to do where that is known."""
+    """What the error says, and what to do about it if that is known."""
     why = str(error) or type(error).__name__
     if isinstance(error, MovedError) and "+cluster://" not in where:
         return "this node of a cluster does not have the queue: use redis+cluster:// in REDIS_URL"

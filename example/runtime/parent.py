@@ -19,14 +19,14 @@ SIGNALS = {*STOP, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM}
 class Parent:
     """Starts a process for each program, and waits until all have ended.
 
-    TERM, HUP or INT stops them all; `last` is stopped when the others have ended. When a program
-    ends by itself, the others are stopped too. `last` may end with NOT_NEEDED.
+    TERM, HUP or INT stops them all. `last` is stopped when the others have ended. When a program
+    ends by itself, the others are stopped too, except that `last` may exit with NOT_NEEDED.
     """
 
     def __init__(self, programs: Mapping[str, Callable[[], None]], last: str) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.last = last
-        # Python 3.14's own way unblocks TERM and INT here, and starts a process more.
+        # Python 3.14's default unblocks TERM and INT here, and starts one more process.
         fork = multiprocessing.get_context("fork")
         self.alive = [
             fork.Process(target=_child, args=(start,), name=name)
@@ -50,7 +50,7 @@ class Parent:
             if number == signal.SIGALRM:
                 self._kill()
             elif number != signal.SIGCHLD:
-                # Send it again to those that have had one: a second TERM means "at once".
+                # Children that were told get it again: a second TERM means "at once".
                 self.told.clear()
                 self.stopping = True
             self._bury()
@@ -89,13 +89,13 @@ class Parent:
         last = child.name == self.last
         if child.exitcode == NOT_NEEDED:
             return last
-        # A server that has not installed its signal handlers yet is killed by TERM.
+        # TERM kills a server that has not installed its signal handlers yet.
         ends = {0, -signal.SIGTERM} if last else {0}
         return self.stopping and child.exitcode in ends
 
 
 def _kill_group(child: BaseProcess) -> None:
-    """What a child has started, such as a pool, ends with it."""
+    """Kill what a child has started, such as a pool."""
     assert child.pid
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)

@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 AFTER_DRAIN = 2.0
 """Seconds that a stop takes beyond its drain: for last answers, to tell Redis, to end."""
 BEAT_SECONDS = 10.0
-"""At least this often a process says that it lives, also to a patient watchdog."""
+"""A process says at least this often that it lives, even if the watchdog allows more."""
 CANCEL_SECONDS = 0.2
-"""For tasks that are left when the process ends at once."""
+"""What is left of the tasks has so long to end when the process ends at once."""
 COLLECT_AFTER = 10_000
-"""New objects until the garbage collector looks for cycles: Python's few hundred are less than what
-tasks or requests that end together leave, so that it would look for nothing all the time."""
+"""New objects until the garbage collector looks for cycles. Python's default is a few hundred. Tasks
+or requests that end together leave more than that, so it would look in vain all the time."""
 ECHO_SECONDS = 0.5
-"""Some who stop a program signal it and its group: a repeat this soon is the same request."""
+"""Some callers signal a program and its group: a repeat this soon is the same request."""
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main()` in an event loop of its own, as the only thing that this process does."""
     die_with_parent()
-    # A watchdog sends SIGABRT first: then the log tells where we hung.
+    # A watchdog sends SIGABRT first. Then the log shows where the process hangs.
     faulthandler.enable()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
@@ -46,24 +46,24 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(program())
-    # Else the interpreter's last garbage collections take most of the time that a stop takes.
+    # Without this, the interpreter's last garbage collections take most of the time of a stop.
     gc.freeze()
 
 
 class Process:
-    """What launchers see of a program, as an async context around its main loop.
+    """What a launcher sees of a program, as an async context around its main loop.
 
-    The first TERM or INT sets `stopping`: finish what is in hand, then leave the context.
-    A later one ends the process at once with status 128 + signal, whatever it does.
+    The first TERM or INT sets `stopping`: the program finishes what is in hand, and leaves the
+    context. A later one ends the process at once with status 128 + signal.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = asyncio.Event()
         self.exit_at_once: int | None = None
-        """The status to exit with when the context is left, whatever threads still run."""
+        """If set, the status to exit with when the context is left, even if threads still run."""
         self.drain_seconds: float | None = None
-        """How long what is in hand may take to end; the manager is told, with AFTER_DRAIN."""
+        """How long what is in hand may take to end. The manager is told, with AFTER_DRAIN added."""
         self._told_to_stop = 0.0
         self._sign_of_life = "WATCHDOG=1"
 
@@ -95,15 +95,15 @@ class Process:
         logger.info("%s ready: %s", self.name, status)
         news = "READY=1"
         if self.drain_seconds is not None:
-            # Of our own, as X_ says: sd_notify(3) has no word for it before the stop.
+            # X_ marks an extension: sd_notify(3) has no message for this before the stop.
             news += f"\nX_STOP_SECONDS={self.drain_seconds + AFTER_DRAIN:g}"
         notify(f"{news}\nSTATUS={status}")
-        # Again each time: a manager that was busy may have missed the first.
+        # Each sign of life repeats it: a manager that was busy may have missed the first.
         self._sign_of_life = f"{news}\nWATCHDOG=1"
 
     def status(self, status: str, **counts: int) -> None:
-        """Announce, in one line for people, how the program does; `counts` are for metrics."""
-        # Of our own, as X_ says.
+        """Announce the program's state, in one line for people; `counts` are for metrics."""
+        # X_ marks an extension, see above.
         told = "".join(f"\nX_COUNT_{name.upper()}={count}" for name, count in counts.items())
         notify(f"STATUS={status}{told}")
 
@@ -120,7 +120,7 @@ class Process:
         self.stopping.set()
 
     async def _feed_watchdog(self) -> None:
-        # From the event loop on purpose: a blocked loop must fall silent.
+        # This runs in the event loop on purpose: if the loop is blocked, it must fall silent.
         seconds = watchdog_seconds()
         while seconds:
             notify(self._sign_of_life)
@@ -128,7 +128,7 @@ class Process:
 
 
 async def _cancel_all_others() -> None:
-    """As asyncio.run does at its end, but not for long: libraries end their processes then."""
+    """Cancel as asyncio.run does, but wait briefly: libraries use this to end their processes."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
@@ -139,13 +139,13 @@ async def _cancel_all_others() -> None:
 class Forks:
     """A forked child has no part in our signals.
 
-    It inherits the handlers, and shares the descriptor that wakes our event loop: without this we
-    hear a TERM that is meant for the child, such as a pool sends to its own.
+    It inherits the handlers, and shares the descriptor that wakes our event loop. So without this
+    we would act on a TERM that is meant for the child, such as a pool sends to its processes.
     """
 
     def __init__(self) -> None:
         self.processes = 0
-        """How many `Process`es are entered: without any, nothing here is ours to change."""
+        """How many `Process`es are entered. Without any, the handlers are not ours to change."""
         self._masks = threading.local()
         os.register_at_fork(
             before=self._block, after_in_parent=self._unblock, after_in_child=self._be_a_child
@@ -171,7 +171,7 @@ forks = Forks()
 
 
 def exit_at_once(status: int) -> NoReturn:
-    """End the process, whatever its threads do; what was printed and logged is not lost."""
+    """End the process, whatever its threads do. Output and log lines are written out first."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

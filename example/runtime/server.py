@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SLOW_SECONDS = 10.0
-"""A start-up of the application that takes longer is told."""
+"""If the application's start-up takes longer, that is logged."""
 LINGER_LEAST = 0.05
 LINGER_MOST = 1.0
 """How long a stopping server goes on to answer connections that the kernel has already accepted."""
@@ -31,7 +31,7 @@ QUIET_SECONDS = 1.0
 CUT_SECONDS = 0.5
 """How long requests that are cut off may take to notice it."""
 SHUTDOWN_SECONDS = 1.5
-"""How long past the drain the application's own shut-down may take; less than AFTER_DRAIN."""
+"""How long the application's shut-down may take after the drain; less than AFTER_DRAIN."""
 
 
 async def serve(
@@ -39,9 +39,9 @@ async def serve(
 ) -> None:
     """Serve the ASGI application `app`, with /livez and /readyz, until `process` is told to stop.
 
-    On the listening socket at descriptor 0 where there is one, else on `host`:`port`.
-    Exits with status 2 if an option UVICORN_* is wrong, and with 3, uvicorn's own for this, if
-    the address cannot be had or the application's start-up fails.
+    Serves on the listening socket at descriptor 0 if there is one, else on `host`:`port`. Exits
+    with status 2 if an option UVICORN_* is wrong. Exits with 3, as uvicorn does, if it cannot
+    listen on the address, or if the application's start-up fails.
     """
     process.drain_seconds = drain_seconds
     config = _configure(app)
@@ -58,7 +58,7 @@ async def serve(
 def _configure(app: Any) -> uvicorn.Config:
     try:
         chosen = options.read()
-        # Its other lines repeat ours.
+        # uvicorn's other lines repeat ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         config = uvicorn.Config(app, log_config=None, **chosen)
@@ -75,7 +75,7 @@ def _configure(app: Any) -> uvicorn.Config:
 
 
 def _websocket(**parts: Any) -> asyncio.Protocol:
-    """uvicorn's own choice, which only those pay for who use it."""
+    """uvicorn's own choice, imported with the first WebSocket: the import takes time and memory."""
     from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
     assert AutoWebSocketsProtocol
@@ -83,14 +83,14 @@ def _websocket(**parts: Any) -> asyncio.Protocol:
 
 
 class _Local:
-    """An application on a Unix socket: who is let in there is on this machine."""
+    """An application on a Unix socket: all its clients are on this machine."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "lifespan" and not scope.get("client"):
-            # Else nobody would be trusted to say whom it asks for: see FORWARDED_ALLOW_IPS.
+            # Without an address no proxy would be trusted: see FORWARDED_ALLOW_IPS.
             scope["client"] = ("127.0.0.1", 0)
         await self._app(scope, receive, send)
 
@@ -117,7 +117,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Process has taken note of signals already; uvicorn would raise them again at the end.
+        # Process handles the signals. uvicorn would raise them again at the end.
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -153,12 +153,12 @@ class Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        # Each tenth of uvicorn's ticks does all that there is to do.
+        # `on_tick(0)` does all that any tick of uvicorn's does.
         while not await self.on_tick(0):
             self.limits.sweep(loop.time())
             self._tell()
             if await self.process_stops_within(TICK_SECONDS):
-                # Others hook into this, to be told of it: sse-starlette does.
+                # Libraries, such as sse-starlette, replace this method to be told of the stop.
                 self.handle_exit(signal.SIGTERM, None)
 
     def _tell(self) -> None:
@@ -183,14 +183,14 @@ class Server(uvicorn.Server):
         await self._end_application(end + SHUTDOWN_SECONDS)
 
     def _say_that_it_is_the_last(self) -> None:
-        # uvicorn drops a connection whose request has not arrived yet. Answer it instead, with
-        # the word that it was the last on this connection.
+        # uvicorn would drop a connection whose request has not arrived yet. It is answered instead,
+        # with the header that says that it was the last on this connection.
         closing = (b"connection", b"close")
         self.config.encoded_headers.append(closing)
         self.server_state.default_headers.append(closing)
 
     async def _linger(self) -> None:
-        """Give what comes on connections that were not quiet for long the time to come."""
+        """Wait for requests that may be on their way: until all connections have been quiet."""
         loop = asyncio.get_running_loop()
         connections = self.server_state.connections
 
@@ -201,7 +201,7 @@ class Server(uvicorn.Server):
         await _until(quiet, LINGER_MOST)
 
     async def _drain(self, seconds: float) -> None:
-        """Let what is in hand end, for so long at most; cut off the rest."""
+        """Give the open requests so many seconds to end, and cut off the rest."""
         state = self.server_state
         if await _until(lambda: not (state.connections or state.tasks), seconds):
             return
@@ -209,9 +209,9 @@ class Server(uvicorn.Server):
         logger.warning("%d requests cut off: not done after %g s", left, self.drain_seconds)
         for connection in list(state.connections):
             connection.transport.abort()
-        # A plain function runs on in its thread, which would hold up the end.
+        # A plain function runs on in its thread, which would hold up the exit.
         self.process.exit_at_once = 0
-        # Those who listen to that end by themselves.
+        # Some tasks notice that their client is gone, and end by themselves.
         await asyncio.sleep(LINGER_LEAST)
         for task in state.tasks:
             task.cancel()
@@ -222,11 +222,11 @@ class Server(uvicorn.Server):
             async with asyncio.timeout_at(deadline):
                 await self.lifespan.shutdown()
         except TimeoutError:
-            logger.error("the application's shut-down does not end: left")
+            logger.error("the application's shut-down does not end: abandoned")
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for what nobody tells of, for so long at most; returns whether it came."""
+    """Poll a condition for so many seconds at most. Returns whether it came true."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while not (came := condition()) and loop.time() < end:  # noqa: ASYNC110 uvicorn's sets tell nobody when they change
@@ -236,10 +236,10 @@ async def _until(condition: Callable[[], bool], seconds: float) -> bool:
 
 @contextlib.contextmanager
 def _tell_of_dead_tasks() -> Iterator[None]:
-    """Log the end of each task that begins meanwhile and fails, if nobody else asks for it.
+    """Log each failure of a task that begins meanwhile, unless somebody asks for its result.
 
-    asyncio itself tells only when nobody holds the task any more, and the application holds
-    those that it starts first as long as it lives.
+    asyncio itself logs it only when nothing refers to the task any more. The application keeps the
+    tasks of its start-up as long as it lives.
     """
 
     def create(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:

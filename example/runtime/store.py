@@ -1,4 +1,4 @@
-"""The embedded Redis: this process becomes a server as soon as nobody else serves REDIS_URL."""
+"""The embedded Redis: this process becomes a server as soon as no other serves REDIS_URL."""
 
 import ipaddress
 import logging
@@ -18,17 +18,18 @@ from .watch import Watch
 logger = logging.getLogger(__name__)
 
 NOT_NEEDED = 4
-"""Exit status if there is nothing to do. Not 0: with that a server exits that is stopped."""
+"""Exit status if there is nothing to do. It is not 0, the status of a server that was stopped."""
 
 
 def become(url: str, directory: str) -> None:
     """Replace this process by a Redis server that listens where `url` points.
 
-    Waits as long as somebody else listens there or has the data in `directory`, which is made if
-    need be; TERM and INT end the wait, and the process with status 0.
+    Waits while another server listens there or uses the data in `directory`, which is made if it
+    is missing. TERM or INT during the wait ends the process with status 0.
 
-    Exits with NOT_NEEDED if `url` is not redis:// on a loopback address, or is served and this
-    process could not follow. Exits with 2 if there is no server to run, or no place for the data.
+    Exits with NOT_NEEDED if `url` is not redis:// on a loopback address, or if another server
+    serves it and this process could not take over. Exits with 2 if there is no server to run, or no
+    place for the data.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP, signal.SIGALRM})
     die_with_parent()

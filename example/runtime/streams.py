@@ -1,10 +1,11 @@
 """Event streams and WebSockets have no end of their own: a server that stops has to end them.
 
-An event stream is one that answers a GET, as an EventSource asks for it. What answers another
-method, such as a language model's POST, comes to its own end, and is a request like any other.
+An event stream is the answer to a GET, which an EventSource sends. The answer to another method,
+such as a language model's to a POST, ends by itself, and is a request like any other.
 
-Each is ended by its protocol's own word: the last chunk of the answer, after which an EventSource
-connects again, or the close code 1012, "service restart" (RFC 6455, IANA's registry).
+Each is ended in the way of its protocol. An event stream gets the last chunk of its answer, after
+which an EventSource connects again. A WebSocket gets the close code 1012, "service restart" (RFC
+6455, IANA's registry).
 """
 
 import asyncio
@@ -20,9 +21,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 GONE = ("ClientDisconnect", "WebSocketDisconnect")
-"""What Starlette and FastAPI raise where the application does not expect that a client goes."""
+"""What Starlette and FastAPI raise in an application whose client has gone."""
 END_SECONDS = 1.0
-"""How long the last word may take to a client that does not read."""
+"""How long the last message may take if the client does not read."""
 
 
 class Streams:
@@ -30,7 +31,7 @@ class Streams:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        # An application that is done with one lets go of it.
+        # A stream disappears when the application is done with it.
         self._open: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._ending = False
 
@@ -51,7 +52,7 @@ class Streams:
             await stream.end()
 
     def is_a_fault(self, record: logging.LogRecord) -> bool:
-        """Whether a line of the server's tells more than that a client has gone, or was cut off."""
+        """Whether a line of uvicorn's log says more than that a client has gone, or was cut off."""
         return not self._is_an_end(record.exc_info[1] if record.exc_info else None)
 
     def _is_an_end(self, error: BaseException | None) -> bool:
@@ -63,7 +64,7 @@ class Streams:
 
 
 class EndedError(OSError):
-    """The server has ended this stream; OSError is what ASGI has for a `send` after the end."""
+    """The server has ended this stream. ASGI wants an OSError for a `send` after the end."""
 
 
 class Stream:
@@ -98,7 +99,7 @@ class Stream:
         await self._streams.opened(self)
 
     async def end(self) -> None:
-        """Say the last word, unless it was said."""
+        """Send the last message, unless it was sent."""
         if not self._ended:
             self._ended = True
             with contextlib.suppress(Exception):

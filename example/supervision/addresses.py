@@ -1,7 +1,7 @@
 """`[fcgi-program:x] socket = tcp://[::]:5000`, and other IPv6 addresses in brackets.
 
-supervisord itself reads and opens IPv4 only. It imports the plugin before it reads the programs,
-so that what is taught here at import is known then. All other sockets are left to supervisord.
+supervisord itself reads and opens IPv4 only. It imports the plugin before it reads the programs, so
+it knows by then what this file teaches it. It opens all other sockets as before.
 """
 
 import ipaddress

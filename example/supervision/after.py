@@ -1,7 +1,8 @@
-"""A program that supervisord starts by itself may wait for others: `after = app: migrate redis`.
+"""A program may wait for others before supervisord starts it: `after = app: migrate redis`.
 
-Until each of them is ready, or done where it is a step that ends, such as a database's migration.
-supervisord's own `priority` only says whose start begins first. A start by hand waits for nobody.
+It waits until each of them is ready. A step that ends, such as a database's migration, has to be
+done. supervisord's own `priority` only says which start begins first. A start by hand waits for
+nothing.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from .values import OFF, names_of
 
 
 class Order:
-    """Who waits for whom: `app: migrate redis, worker: redis`."""
+    """Which program waits for which: `app: migrate redis, worker: redis`."""
 
     def __init__(self, text: str):
         self.waits: dict[str, list[str]] = {}
@@ -38,7 +39,7 @@ class Order:
         return [*self.waits, *(name for whom in self.waits.values() for name in whom)]
 
     def of(self, process: Any) -> list[str]:
-        """Whom a process waits for; itself, as one of a group's, not."""
+        """What a process waits for. A process does not wait for its own group."""
         mine = names_of(process)
         found = {whom: None for who in mine for whom in self.waits.get(who, ())}
         return [whom for whom in found if whom not in mine]
@@ -51,7 +52,7 @@ def order(text: str) -> Order | None:
 
 def install(plugin: Plugin, order: Order) -> None:
     def waits(process: Any) -> bool:
-        """Whether it is to be started, and has to wait."""
+        """Whether a process that supervisord would start has to wait."""
         if process.state != ProcessStates.STOPPED or process.laststart:
             return False
         missing = [name for name in order.of(process) if not _all_done(plugin, name)]
@@ -70,7 +71,8 @@ def install(plugin: Plugin, order: Order) -> None:
         hold(list(plugin.supervisord.process_groups[event.group].processes.values()))
 
     def on_turn() -> None:
-        # Else whom it waited for has ended in this turn, and it starts in the next, a second later.
+        # A process that waited starts in the turn in which the last of these is done. Without this
+        # it would start a turn later, which may be a second.
         for process in plugin.processes():
             if process.state == ProcessStates.STOPPED and order.of(process):
                 process.transition()
@@ -85,7 +87,7 @@ def _all_done(plugin: Plugin, name: str) -> bool:
 
 
 def _is_done(plugin: Plugin, process: Any) -> bool:
-    """A step has ended as expected, or says that it is ready; all else is ready."""
+    """Whether a process is ready, or a step has ended as expected or says that it is ready."""
     config = process.config
     is_step = not config.autorestart or config.startsecs == 0
     if is_step and config.autorestart is not RestartUnconditionally:

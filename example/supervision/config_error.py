@@ -1,6 +1,6 @@
 """A program whose exit status says that its configuration is wrong is not tried again.
 
-A program that was ready once is tried on: it works again as soon as somebody has mended the fault.
+A program that was ready once is tried again: it works as soon as somebody has mended the fault.
 """
 
 import os
@@ -12,8 +12,8 @@ from .plugin import Plugin
 from .values import PerProgram
 
 STARTUP_SECONDS = 5
-"""A program reads its configuration at once: later, the same status means something else. Of one
-that must say when it is ready, no time is needed: on a slow machine it takes longer."""
+"""A program reads its configuration at once: a later exit with that status means something else. A
+program that must say when it is ready has no such limit: a slow machine may need longer."""
 
 
 def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
@@ -35,7 +35,7 @@ def install(plugin: Plugin, statuses: PerProgram[int]) -> None:
             ):
                 plugin.give_up(process, f"Exit status {status}: its configuration is wrong")
 
-    # Deaths are seen in reap(); the restart comes with the transition after it.
+    # reap() sees the deaths. supervisord restarts the programs in the transition after it.
     plugin.after(plugin.supervisord, "reap", after_reap)
 
 

@@ -1,4 +1,4 @@
-"""supervisorctl's verbs `ready`, `history`, `roll`, `scale`. Imports little: each call does.
+"""supervisorctl's verbs `ready`, `history`, `roll`, `scale`. Imports little, since each call does.
 
 [ctlplugin:NAME] and [rpcinterface:NAME] share their name, so that one finds the other.
 """
@@ -19,8 +19,8 @@ READY_WITHIN = 60.0
 POLL_SECONDS = 0.1
 FOLLOW_SECONDS = 1.0
 NOT_OFFERED = (
-    "this supervisord does not offer it: the verbs need a [unix_http_server], and in supervisord's"
-    " own file [rpcinterface:supervision] with this part on"
+    "this supervisord does not offer it: its configuration needs a [unix_http_server], and"
+    " [rpcinterface:supervision] with this part on"
 )
 
 
@@ -30,7 +30,7 @@ def make(controller: Any, **_: str) -> "Verbs":
 
 
 class UsageError(Exception):
-    """The words after the verb are not what it takes; the message says what is."""
+    """The arguments of a verb are wrong; the message says what it takes."""
 
 
 class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no types
@@ -39,7 +39,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
     def __init__(self, controller: Any):
         super().__init__(controller)
         self._seen = 0
-        # supervisorctl asks each plugin for help, and its own would deny that there is any.
+        # supervisorctl asks each plugin for help. Its own plugin would answer "no help" for ours.
         default = controller.options.plugins[0]
         default.help_ready, default.help_roll = self.help_ready, self.help_roll
         default.help_scale, default.help_history = self.help_scale, self.help_history
@@ -52,18 +52,16 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self._run(self._ready, words, is_up="--wait" not in words)
 
     def help_ready(self) -> None:
-        self.ctl.output("ready\t\t\tTell how each process does; exit status 0 if all are ready")
+        self.ctl.output("ready\t\t\tShow the state of each process; exit status 0 if all are ready")
         self.ctl.output("ready <name> <name>\tThe same for some programs or processes")
-        self.ctl.output("ready --wait <seconds>\tFirst wait until all are, that long at the most")
+        self.ctl.output("ready --wait <seconds>\tFirst wait until all are ready, at most that long")
         self.ctl.output("ready --follow\t\tShow it anew every second, until Ctrl-C")
 
     def do_history(self, words: str) -> None:
         self._run(self._history, words)
 
     def help_history(self) -> None:
-        self.ctl.output(
-            "history\t\t\tTell of each end that nobody has asked for, the last one last"
-        )
+        self.ctl.output("history\t\t\tList the unexpected exits, the latest one last")
         self.ctl.output("history <name> <name>\tThe same for some programs or processes")
 
     def do_roll(self, words: str) -> None:
@@ -73,7 +71,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self.ctl.output("roll <group>\t\tReplace a group's processes one by one, each when its")
         self.ctl.output("\t\t\tsuccessor is ready; exit status 0 if all were")
         self.ctl.output(
-            f"roll <group> --wait <s>\tGive each so long, {READY_WITHIN:g} s if not told"
+            f"roll <group> --wait <s>\tSeconds that each may take, {READY_WITHIN:g} by default"
         )
         self.ctl.output("roll <group> --in-place\tStop each before its successor starts")
 
@@ -181,7 +179,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
             return self._stop_roll(name)
 
     def _tell(self, line: str) -> None:
-        """Also through a pipe at once: it may be long until the next."""
+        """Show a line at once, through a pipe too: the next one may take long."""
         self.ctl.output(line)
         self.ctl.stdout.flush()
 
@@ -191,11 +189,11 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
             self._supervision.stop_roll(name)
             return self._follow(name)
         except KeyboardInterrupt:
-            self.ctl.output("not waiting for its end, of which supervisord's log tells")
+            self.ctl.output("not waiting for its end: see supervisord's log")
             return False
 
     def _follow(self, name: str) -> bool:
-        """Show how a roll goes on, until it ends; returns whether all were replaced."""
+        """Show the lines of a roll until it ends. Returns whether all were replaced."""
         while True:
             told = self._supervision.rolled(name, self._seen)
             for line in told["lines"]:
@@ -229,7 +227,7 @@ def _names(row: Row) -> set[str]:
 
 
 def _take_wait(words: list[str], default: float) -> float:
-    """The seconds after `--wait`, which are taken out of `words`."""
+    """The seconds after `--wait`. Takes both out of `words`."""
     if "--wait" not in words:
         return default
     at = words.index("--wait")

@@ -1,8 +1,9 @@
-"""What a program has started ends with it: subprocesses, process pools, what a shell left (Linux).
+"""What a program has started ends with it: subprocesses, process pools, a shell's jobs (Linux).
 
-supervisord waits for its own children only. Theirs live on when a program ends, and each restart
-adds some more. They are known by their process group, and where they have left that, by a variable
-of the environment, which children inherit. First they get SIGTERM, and a second later SIGKILL.
+supervisord waits for its own children only. Their children would go on when a program ends, and
+each restart would add more. They are found by their process group. Those that have left it are
+found by an environment variable, which children inherit. They get SIGTERM, and SIGKILL a second
+later.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from .plugin import Plugin
 from .values import PerProgram
 
 VARIABLE = "INVOCATION_ID"
-"""Of systemd.exec(5): names one run of a program in 32 hexadecimal digits."""
+"""As in systemd.exec(5): it names one run of a program by 32 hexadecimal digits."""
 GRACE_SECONDS = 1.0
 
 
@@ -27,7 +28,7 @@ def install(plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
         plugin.options.logger.warn("descendants: needs Linux, left off")
         return
     ended: dict[int, float] = {}
-    """Process of a program that has ended -> when what is left of it is killed."""
+    """Process id of a program that has ended -> when its descendants are killed."""
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
         if chosen.of(plugin.process_of(env)):
@@ -44,18 +45,18 @@ def install(plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
         name = process.config.name
         plugin.options.logger.info(f"ends with {name}: {len(left)} that it had started")
         ended[pid] = time.monotonic() + GRACE_SECONDS
-        # A second SIGTERM often means: at once.
+        # `stopasgroup` has sent SIGTERM already. To many programs a second one means "at once".
         if not (process.killing and process.config.stopasgroup):
             _signal(left, signal.SIGTERM)
 
     def kill(pids: list[int]) -> None:
         for pid in pids:
             left = list(_descendants(plugin, pid))
-            # Who was forked meanwhile is found the next time.
+            # The next turn finds those that were forked meanwhile.
             if not _signal(left, signal.SIGKILL):
                 del ended[pid]
                 if left:
-                    plugin.options.logger.warn(f"descendants: we may not end {left}; they go on")
+                    plugin.options.logger.warn(f"descendants: not permitted to end {left}")
 
     def on_turn() -> None:
         now = time.monotonic()
@@ -72,10 +73,10 @@ def _invocation(plugin: Plugin, pid: int) -> str:
 
 
 def _descendants(plugin: Plugin, program: int) -> Iterator[int]:
-    """The processes that a program, which has ended as process `program`, has left."""
+    """The processes that a program has left behind. It has ended, and its id was `program`."""
     mark = f"{VARIABLE}={_invocation(plugin, program)}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
-        # Gone meanwhile, or another user's, whose environment we may not see.
+        # A process may be gone by now. The environment of another user's process is unreadable.
         with contextlib.suppress(OSError):
             state, _parent, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
             if state not in "ZX" and (
@@ -85,7 +86,7 @@ def _descendants(plugin: Plugin, program: int) -> Iterator[int]:
 
 
 def _signal(pids: list[int], number: int) -> int:
-    """Returns how many could be signalled, or were gone: not those of another user, as by sudo."""
+    """Send a signal. Returns how many got it or were gone: another user's processes do not."""
     count = len(pids)
     for pid in pids:
         try:

@@ -1,7 +1,7 @@
 """A program that has said how long it may take to stop is given that time.
 
-Its stopwaitsecs may be shorter, as where somebody has made the drain longer, and nothing else. Only
-when all stop, the bound of `stop` goes before.
+Its `stopwaitsecs` may be shorter, for instance because somebody has raised DRAIN_SECONDS alone.
+When everything stops, the bound of the part `stop` wins.
 """
 
 import time
@@ -26,11 +26,11 @@ def install(plugin: Plugin, _: object) -> None:
         for pid, kill_at in list(plugin.kill_at.items()):
             process = plugin.options.pidhistory[pid]
             if kill_at <= time.time():
-                # Its time is up. Set anew, it would have supervisord kill and warn in each turn.
+                # Its time is up. Setting `delay` again would make supervisord kill it in each turn.
                 del plugin.kill_at[pid]
                 continue
-            # Each turn anew: supervisord takes what is later than by stopwaitsecs for the time of a
-            # clock that was set back, and shortens it.
+            # This is done in each turn. supervisord shortens a delay that is longer than
+            # stopwaitsecs: it concludes that the clock was set back.
             if process.state == ProcessStates.STOPPING:
                 process.delay = kill_at
 

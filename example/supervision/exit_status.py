@@ -1,8 +1,8 @@
-"""A critical program that is FATAL stops everything, and supervisord's exit status tells it.
+"""A critical program that is FATAL stops everything, and supervisord's exit status says so.
 
-It is for a program that cannot start. The rest goes on if another process of the program, or of
-the group that is named, is alive, or if one was ready before. So neither a new version that does
-not start nor one that dies of its work takes down what is healthy.
+This is for a program that cannot start. Everything else goes on if another process of the program,
+or of the group that is named, is alive, or if one was ready before. So a new version that does not
+start, or that dies of its work, does not take down what is healthy.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ STATUS = 70
 
 def install(plugin: Plugin, critical: Names) -> None:
     def on_fatal(event: Any) -> None:
-        # A stop by hand also ends a program that is in BACKOFF as FATAL: no failure.
+        # A stop by hand makes a program in BACKOFF FATAL, too; that is no failure.
         if plugin.options.mood != SupervisorStates.RUNNING or event.process not in critical:
             return
         name, log = event.process.config.name, plugin.options.logger.critical
@@ -36,7 +36,7 @@ def install(plugin: Plugin, critical: Names) -> None:
 
 
 def _reason_to_go_on(plugin: Plugin, name: str) -> str:
-    """Why the rest need not stop for the program or group of this name; "" for no reason."""
+    """Why everything else goes on without the program or group of this name; "" if it does not."""
     siblings = [each for each in plugin.processes() if name in names_of(each)]
     if left := sum(each.state in ALIVE for each in siblings):
         return f"{left} of {name} go on"

@@ -17,7 +17,7 @@ from supervisor import events
 
 Function = Callable[..., Any]
 REPEAT_SECONDS = 60
-"""A function that runs every turn would fail every turn: it is reported once in this time."""
+"""A function that runs in each turn would fail in each turn: it is reported once in this time."""
 
 
 def guard(function: Function, report: Callable[[str], object], fallback: object = None) -> Function:
@@ -154,10 +154,10 @@ class Hooks:
         self.at_close(lambda: self.unwatch(fd))
 
     def unwatch(self, fd: int) -> None:
-        """Leave `fd` alone from now on, and close it; does nothing the second time."""
+        """Watch `fd` no more, and close it. Does nothing the second time."""
         if self.options.get_socket_map().pop(fd, None):
             os.close(fd)
 
     def at_close(self, close: Function) -> None:
-        """Have `close()` called when supervisord exits or reloads, last come first."""
+        """Have `close()` called when supervisord exits or reloads, in reverse order."""
         self._closers.append(self.guard(close))

@@ -1,6 +1,6 @@
 """What is wrong with the programs, for a health check that has little time: `example-health`.
 
-It judges by what `ready` tells of each process, and by how often each has died of late.
+It judges by what `ready` tells of each process, and by how often each has died recently.
 """
 
 import time
@@ -15,9 +15,9 @@ from .plugin import Plugin
 
 DEATHS = 3
 DEATHS_WITHIN = 60.0
-"""So many deaths in so many seconds, and it keeps dying, whatever state it is in this moment."""
+"""With so many deaths in so many seconds a process keeps dying, whatever its state is now."""
 STARTS_WITHIN = 5
-"""How many times longer than being silent may it take to become ready."""
+"""A process may take so many times longer to become ready than it may be silent."""
 
 
 def install(plugin: Plugin, patience: float) -> None:
@@ -38,7 +38,8 @@ def install(plugin: Plugin, patience: float) -> None:
         return "\n".join([*wrong, *waits, *sorted(sockets)])
 
     def on_death(event: Any) -> None:
-        # Neither one that was expected, nor what crash_loop makes of one that was counted.
+        # An expected exit does not count. From EXITED, crash_loop has changed the state: that death
+        # was counted before.
         expected = isinstance(event, ProcessStateExitedEvent) and event.expected
         if not expected and event.from_state != ProcessStates.EXITED:
             deaths[plugin.key(event.process)].append(time.monotonic())

@@ -1,6 +1,7 @@
-"""Each end that nobody has asked for, in a file that outlives supervisord: `supervisorctl history`.
+"""Unexpected exits of processes, in a file that outlives supervisord: `supervisorctl history`.
 
-A line of JSON for each, with what the process wrote last; and one for each start of supervisord.
+The file has a line of JSON for each exit, with the last lines that the process wrote, and one for
+each start of supervisord.
 """
 
 import json
@@ -26,7 +27,7 @@ from .plugin import Exit, Plugin
 from .values import OFF
 
 MOST = 200
-"""So many lines are in the file at the most; then the older half goes."""
+"""Lines in the file at most. The line after that removes the older half."""
 LAST_LINES = 6
 LONGEST_LINE = 300
 TAIL_BYTES = 8192
@@ -34,26 +35,26 @@ Record = dict[str, Any]
 
 
 def file(text: str) -> Path | None:
-    """A file, from the folder of supervisord.conf on; or None for `off`."""
+    """A path relative to the folder of supervisord.conf, or None for `off`."""
     return None if text.lower() in OFF else Path(text)
 
 
 def install(plugin: Plugin, name: Path) -> None:
     path = Path(plugin.options.here) / name
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        plugin.options.logger.warn(f"history: no folder {path.parent} that we may use; left off")
+        plugin.options.logger.warn(f"history: no folder {path.parent} that is writable; left off")
         return
     try:
         os.close(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
-    except OSError as error:  # another user's, say
+    except OSError as error:  # the file may be another user's
         plugin.options.logger.warn(f"history: {error}; left off")
         return
 
     def history(_: object) -> list[Record]:
-        """Tell of each end that nobody has asked for, the oldest first.
+        """List the unexpected exits, the oldest first.
 
         @return array result  A struct for each: name, group, program, at, status, why, ran, lines;
-                              the first five of `supervisord` itself when it started
+                              for a start of supervisord itself, the first five
         """
         return read(path)
 
@@ -64,7 +65,7 @@ def install(plugin: Plugin, name: Path) -> None:
     def on_end(event: Any) -> None:
         process = event.process
         last = plugin.exits.get(plugin.key(process))
-        if last and process.pid == last.pid and not _was_asked_for(event, last):
+        if last and process.pid == last.pid and not _is_expected(event, last):
             add(path, _record(plugin, process, last))
 
     plugin.around(POutputDispatcher, "_log", _keep_tail)
@@ -74,9 +75,12 @@ def install(plugin: Plugin, name: Path) -> None:
     plugin.methods["history"] = history
 
 
-def _was_asked_for(event: Any, last: Exit) -> bool:
-    """Also who ends as its file expects; but neither who is restarted then, nor who had to be
-    killed in the end."""
+def _is_expected(event: Any, last: Exit) -> bool:
+    """Whether an exit was asked for, or has one of the file's `exitcodes`.
+
+    Three are not expected: a stop that took a SIGKILL, a stop for a fault such as too much memory,
+    and an exit after which a program with `autorestart = true` is restarted.
+    """
     if isinstance(event, ProcessStateStoppedEvent):
         killed = os.waitstatus_to_exitcode(last.status) == -signal.SIGKILL
         return not killed and last.why == "stopped"
@@ -100,14 +104,14 @@ def _record(plugin: Plugin, process: Any, last: Exit) -> Record:
 
 
 def _keep_tail(original: Callable[..., None], channel: Any, data: bytes) -> None:
-    """Keep what a process has written last. Its log file may hold another's lines too: those of the
-    one before, or of the one that it is to replace."""
+    """Keep the end of a process's output. Its log file may also hold lines of the process before it,
+    or of the one that replaces it."""
     channel.tail = (getattr(channel, "tail", b"") + data)[-TAIL_BYTES:]
     original(channel, data)
 
 
 def _last_lines(process: Any) -> list[str]:
-    """What it has written last, to stderr where that is apart."""
+    """The last lines that a process wrote: to stderr, if that is apart from stdout."""
     tails = {
         channel.channel: channel.tail
         for channel in process.dispatchers.values()
@@ -115,12 +119,12 @@ def _last_lines(process: Any) -> list[str]:
     }
     text = (tails.get("stderr") or tails.get("stdout") or b"").decode(errors="replace")
     lines = [line.rstrip() for line in text.splitlines() if line.strip()][-LAST_LINES:]
-    # Without what a terminal would obey.
+    # A terminal would obey control characters.
     return ["".join(c if c.isprintable() else " " for c in line[:LONGEST_LINE]) for line in lines]
 
 
 def read(path: Path) -> list[Record]:
-    """What the file holds. A line that a fault has cut is left out."""
+    """The records in the file. A line that is cut off, for instance by a full disk, is left out."""
     records = []
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
         try:
@@ -131,7 +135,7 @@ def read(path: Path) -> list[Record]:
 
 
 def add(path: Path, record: Record) -> None:
-    """Write one more line, which only our own user can read: it may hold anything."""
+    """Write one more line. Only our own user may read it: output may hold secrets."""
     line = json.dumps(record) + "\n"
     old = read(path)
     if len(old) < MOST:

@@ -31,7 +31,7 @@ from .plugin import Plugin
 LIMIT = 16 * 1024 * 1024
 """Bytes that wait for a slow reader."""
 BLOCK = 4096
-"""A pipe that poll() calls writable takes so many bytes at once, even if its descriptor blocks."""
+"""A pipe that poll() calls writable takes so many bytes without blocking."""
 LONGEST_LINE = 64 * 1024
 """Bytes. A longer line is written before its end has come."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -137,7 +137,7 @@ class Writer:
 
 
 class Lines:
-    """Puts the pieces that programs write together to lines, and adds the program's name."""
+    """Joins the pieces that programs write into lines, and adds the program's name."""
 
     def __init__(self, writer: Writer, style: Literal["plain", "colour", "json"]):
         self.writer = writer
@@ -198,7 +198,7 @@ def _entry(line: bytes) -> dict[str, object]:
 
 
 def _object(line: bytes) -> dict[str, object] | None:
-    """What a program that logs in JSON itself has said, or None."""
+    """The object that a line holds if its program logs in JSON itself, or None."""
     if not line.startswith(b"{"):
         return None
     try:
@@ -235,7 +235,7 @@ class OwnHandler(StreamHandler):  # type: ignore[misc]  # supervisor has no type
 
 
 class BetweenRuns(io.TextIOBase):
-    """supervisord's stdout during a reload. What the reader does not take at once is lost."""
+    """supervisord's stdout during a reload. Text that the reader does not take at once is lost."""
 
     def write(self, text: str) -> int:
         writer = Writer(sys.__stdout__.fileno())  # type: ignore[union-attr]

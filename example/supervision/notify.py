@@ -1,8 +1,10 @@
-"""Programs say how they do: the receiving side of sd_notify (Linux).
+"""Programs report their state: the receiving side of sd_notify (Linux).
 
-Protocol: sd_notify(3), of which READY=1, STATUS=, WATCHDOG=1 and STOPPING=1 are understood. Of our
-own are X_STOP_SECONDS=, how long the program may take to stop, and X_COUNT_name=, what it counts.
-The kernel tells who sent a message; only processes that supervisord started itself are heard.
+Protocol: sd_notify(3). Understood are READY=1, STATUS=, WATCHDOG=1, STOPPING=1, and two of our own:
+X_STOP_SECONDS= says how long the program may take to stop, and X_COUNT_name= is a number for
+metrics.
+The kernel tells which process sent a message. Messages count only from processes that supervisord
+itself has started.
 """
 
 import contextlib
@@ -18,13 +20,13 @@ from .plugin import Note, Plugin
 from .values import seconds
 
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
-# Room for the credentials and nothing else: the kernel drops descriptors that come along.
+# There is room for the credentials only, so the kernel drops file descriptors in a message.
 ANCILLARY = socket.CMSG_SPACE(CREDENTIALS.size)
 LONGEST_STATUS = 200
 COUNT = "X_COUNT_"
 MOST_COUNTS = 20
 MOST_AT_ONCE = 100
-"""Who floods us must not stop supervisord's loop."""
+"""Messages in one turn: a sender that floods us must not hold up supervisord's loop."""
 
 
 def install(plugin: Plugin, _: object) -> None:
@@ -36,15 +38,15 @@ def install(plugin: Plugin, _: object) -> None:
     public = "" if private and owner else _open_public(plugin)
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        # Not in the file's environment: supervisord would take it for a change of the program.
-        # Here we are the child already, and have become its `user`.
+        # This runs in the child, which has already become the program's `user`. Were the variable
+        # in the configuration, supervisord would conclude that the program has changed.
         env["NOTIFY_SOCKET"] = private if private and os.geteuid() == owner else public
 
     plugin.before(plugin.options, "execve", before_exec)
 
 
 def _open_private(plugin: Plugin) -> str:
-    """A socket that only our own user may send to, beside the control socket; "" for none."""
+    """Open a socket beside the control socket, for our own user only. Returns its path, or ""."""
     servers = plugin.options.server_configs
     files = [server["file"] for server in servers if server["family"] == socket.AF_UNIX]
     if not files:
@@ -58,7 +60,7 @@ def _open_private(plugin: Plugin) -> str:
         os.chmod(path, 0o600)
     except OSError as error:
         inbox.close()
-        plugin.options.logger.warn(f"notify: {path}: {error}; taking one that all may send to")
+        plugin.options.logger.warn(f"notify: {path}: {error}; using one that all may send to")
         return ""
     plugin.at_close(lambda: os.unlink(path))
     _listen(plugin, inbox)
@@ -66,8 +68,8 @@ def _open_private(plugin: Plugin) -> str:
 
 
 def _open_public(plugin: Plugin) -> str:
-    """One for programs of other users, who may not open ours. All may fill it."""
-    # An abstract name needs no file, and is no longer there than we are.
+    """Open a socket for programs of other users, which may not open ours. Any user may fill it."""
+    # An abstract name needs no file, and ends with supervisord.
     name = f"supervisord-{os.getpid()}-{secrets.token_hex(8)}"
     inbox = _inbox()
     inbox.bind(f"\0{name}")
@@ -93,7 +95,7 @@ def _listen(plugin: Plugin, inbox: socket.socket) -> None:
                 _take_note(plugin, process, data.decode(errors="replace"))
 
     plugin.watch(inbox.fileno(), read=on_read)
-    # Closed by number, like all that is watched.
+    # `watch` closes the descriptor.
     plugin.at_close(inbox.detach)
 
 

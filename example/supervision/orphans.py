@@ -1,7 +1,8 @@
-"""No program outlives supervisord, also when that is killed by -9 (Linux).
+"""No program outlives supervisord, even if supervisord is killed by -9 (Linux).
 
-The kernel kills supervisord's own children; a shell that waits outside, at the other end of a
-pipe, kills what these have started: by process group, and by the mark of the part `descendants`.
+The kernel kills supervisord's own children. A shell kills what these have started: it waits outside
+supervisord, at the other end of a pipe. It finds them by their process group, and by the variable
+that the part `descendants` sets.
 """
 
 import contextlib
@@ -45,7 +46,7 @@ def _kill_children(plugin: Plugin) -> None:
 
     def before_exec(*_: object) -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # It may have died before the kernel was told.
+        # supervisord may have died before this call.
         if os.getppid() != parent:
             os._exit(1)
 

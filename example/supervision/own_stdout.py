@@ -1,7 +1,8 @@
 """A program whose log file is supervisord's own stdout or stderr is shown like any other.
 
-supervisord would write there as to a file. It cannot rotate a pipe, and loses all but the first
-piece; it freezes if the reader stops reading; and if the program has events, each line comes twice.
+supervisord would write there as to a file. It would fail to rotate a pipe, and lose all but the
+first piece. It would freeze if the reader stops reading. If the program has events, each line would
+come twice.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ OWN = (
 
 
 def take_over(plugin: Plugin) -> None:
-    """Have such output arrive as events, now and after each time the file is read."""
+    """Have such output arrive as events, now and whenever the file is read again."""
 
     def change_all(groups: Iterable[Any]) -> None:
         for group in groups:

@@ -1,4 +1,4 @@
-"""The parts of the plugin, and the factory that installs those that are not off.
+"""The parts of the plugin, and the factory that installs each part that is not off.
 
 To add a part: a file with `install(plugin, value)`, and a line in PARTS.
 """
@@ -29,8 +29,8 @@ from . import (
     service,
     signals,
     sockets,
-    spelling,  # noqa: F401 has supervisord tell what it reads otherwise than it looks
-    startup,  # noqa: F401 has supervisord tell in words what goes wrong
+    spelling,  # noqa: F401 has supervisord warn of two traps in a file
+    startup,  # noqa: F401 has supervisord say in one line what goes wrong
     stop,
     tail,
     wake,
@@ -65,10 +65,10 @@ PARTS: dict[str, tuple[Callable[[Plugin, Any], None], Callable[[str], Any], str]
     "tail": (tail.install, is_on, "on"),
     "stop": (stop.install, seconds_or_off, "off"),
 }
-"""Name of a part -> what installs it, how its value reads, its value where the file has none.
+"""Name of a part -> what installs it, how its value is read, and its value if the file has none.
 
-Nothing that works in somebody's file may break by our two lines. So what changes the output, or
-when a program is started or killed, is off there.
+Our two lines must not break what works in somebody's file. So a part is off by default if it
+changes the output, or the time at which a program is started or killed.
 """
 
 _installed: Plugin | None = None
@@ -77,8 +77,8 @@ _installed: Plugin | None = None
 def make(supervisord: Any, **values: str) -> object:
     """The rpcinterface factory: install in this supervisord every part that is not off.
 
-    supervisord calls it once for each HTTP server, and again after a reload. The values are those
-    that `wrong` finds nothing wrong with.
+    supervisord calls it once for each HTTP server, and again after a reload. `wrong` has checked
+    the values.
     """
     global _installed
     if _installed is None or _installed.supervisord is not supervisord:
@@ -119,7 +119,7 @@ def _install(supervisord: Any, values: dict[str, str]) -> Plugin:
 
 
 def _interface(plugin: Plugin) -> object | None:
-    """What is published on the HTTP server that is being made: on TCP, nothing."""
+    """What is published on the HTTP server that is being made. On TCP that is nothing."""
     if not plugin.options.server_configs:
         return None  # see startup
     server = plugin.options.server_configs[plugin.interfaces]

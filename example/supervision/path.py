@@ -1,4 +1,4 @@
-"""Commands beside supervisord's own are found, also when nobody has activated the venv."""
+"""Commands beside supervisord's own are found, even if nobody has activated the venv."""
 
 import os
 import sys
@@ -9,7 +9,8 @@ from .plugin import Plugin
 def install(plugin: Plugin, place: str) -> None:
     """Have supervisord search the folder of this Python, before or after PATH.
 
-    Last, programs keep the PATH that they would have without us. First, they inherit it too.
+    With "last", programs keep the PATH that they would have without us. With "first", they inherit
+    the changed one.
     """
     here = os.path.dirname(sys.executable)
 

@@ -35,13 +35,13 @@ class Note:
     status: str = ""
     stopping: bool = False
     stop_seconds: float | None = None
-    """How long it may take to stop, once told."""
+    """How long it may take to stop, once it is told to."""
     counts: dict[str, float] = field(default_factory=dict)
     """What it counts, by its own names."""
 
 
 STEADY_SECONDS = 10.0
-"""Who has run so long could start, even if it says nothing of itself."""
+"""A program that has run so long was able to start, even if it says nothing of itself."""
 
 
 class Plugin(Hooks):
@@ -70,7 +70,7 @@ class Plugin(Hooks):
         self.busy: dict[str, str] = {}
         """Groups whose processes are being exchanged, and by what."""
         self.kill_at: dict[int, float] = {}
-        """When a process that is stopping is killed, by time.time(), where not as its file says."""
+        """When a stopping process is killed, by time.time(), if not after its `stopwaitsecs`."""
         self.successors: set[str] = set()
         """Full names of processes that are to take over from others, and do not count yet."""
         self._proven: set[str] = set()
@@ -91,15 +91,15 @@ class Plugin(Hooks):
         why = blame or ("stopped" if process.killing else "")
         self.exits[key] = Exit(pid, status, now, why)
         note = self.note(process)
-        # On a slow machine a program may need longer to fail than others to prove themselves.
+        # A program that must say so proves nothing by its age: on a slow machine it fails late.
         silent = process not in self.must_say_so
         if (note and note.ready_at) or (silent and now - process.laststart >= STEADY_SECONDS):
             self._proven.add(key)
 
     def was_ready(self, process: Any) -> bool:
-        """Whether a process that has ended was ready, then or before: it can work, once mended.
+        """Whether a process that has ended was ever ready, so that it can work once it is mended.
 
-        Of a program that need not say so: also whether it has run for STEADY_SECONDS.
+        A program that need not say so also counts as ready once it has run for STEADY_SECONDS.
         """
         return self.key(process) in self._proven
 
@@ -109,7 +109,7 @@ class Plugin(Hooks):
         return note if note and process.pid and note.pid == process.pid else None
 
     def rename(self, before: str, after: str | None) -> None:
-        """Take what is known of a process over to another full name; for None, forget it."""
+        """Keep what is known of a process under another full name; for None, forget it."""
         self.successors.discard(before)
         self._proven.discard(before)
         last, note, starts = (
@@ -126,7 +126,7 @@ class Plugin(Hooks):
             self.exits[after] = last
 
     def give_up(self, process: Any, why: str) -> None:
-        """FATAL, for a process that has ended and would be started again."""
+        """Make a process FATAL that has ended and would be started again."""
         if process.state != ProcessStates.BACKOFF:
             process.change_state(ProcessStates.BACKOFF)
         process.spawnerr = why

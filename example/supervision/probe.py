@@ -1,8 +1,8 @@
 """example-health: the health of everything that this machine's supervisord runs.
 
-For a container's HEALTHCHECK, or a monitor: asked every few seconds, it must cost little. So it
-imports little, and speaks XML-RPC and HTTP by hand. It asks supervisord on its control socket, and
-app by HTTP; Redis has no part in it, so that its absence restarts nothing.
+It is for a container's HEALTHCHECK or a monitor. These ask every few seconds, so it must cost
+little: it imports little, and speaks XML-RPC and HTTP by hand. It asks supervisord on its control
+socket, and app by HTTP. It does not ask Redis, so an absent Redis restarts nothing.
 """
 
 import binascii
@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 
 SECONDS = 2.0
-"""For each question: supervisord's loop takes up to a second for a turn."""
+"""For each question. A turn of supervisord's loop takes up to a second."""
 SILENT_SECONDS = 60.0
-"""A program without supervisord that has not touched HEALTH_FILE for so long hangs."""
+"""Without supervisord, a program hangs if it has not touched HEALTH_FILE for so long."""
 QUESTION = "<methodCall><methodName>supervision.health</methodName></methodCall>"
 NAMES = ("supervisord.conf", "etc/supervisord.conf")
-"""Of the configuration: beside our script's folder, then here, and then for all of the machine."""
+"""Names of the configuration, beside our script's folder, then here, then for the whole machine."""
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     """
     ready = sys.argv[1:] == ["--ready"]
     if len(sys.argv) > 1 and not ready:
-        # Of the seldom case alone: it costs as much as all the rest.
+        # Imported in this rare case only: it costs as much as all the rest.
         import argparse
 
         read = "Reads supervisord.conf as supervisorctl does, or HEALTH_FILE; see docs/image.md."
@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def faults(ready: bool = False) -> Iterator[str]:
-    """A line for each thing that is wrong; none when all is well, and ready if that is asked.
+    """A line for each fault. If `ready`, what is not ready is a fault too.
 
-    The programs are those in the supervisord.conf that supervisorctl would find. What was stopped
-    by hand, or is starting, is not wrong. Where app is ready it must answer /livez on the socket
+    The programs are those in the supervisord.conf that supervisorctl would find. It is no fault if
+    one was stopped by hand, or is starting. If app is ready, it must answer /livez on the socket
     that supervisord holds for it. In a container that runs one program without supervisord, that
     program must have touched HEALTH_FILE.
     """
@@ -62,7 +62,7 @@ def faults(ready: bool = False) -> Iterator[str]:
         yield f"supervisord does not answer: {error}"
         return
     if told is None:
-        yield "supervisord does not tell; is the part `ready` or `health` off?"
+        yield "supervisord does not say; is the part `ready` or `health` off?"
     for line in (told or "").splitlines():
         kind, _, rest = line.partition(" ")
         group, _, where = rest.partition(" ")
@@ -75,7 +75,7 @@ def faults(ready: bool = False) -> Iterator[str]:
 
 
 def _ask_supervisord() -> str | None:
-    """What the plugin's `health` says; None where it has no such method."""
+    """What the plugin's `health` says; None if it has no such method."""
     url, name, password = control()
     login = binascii.b2a_base64(f"{name}:{password}".encode(), newline=False).decode()
     headers = f"Authorization: Basic {login}\r\nContent-Type: text/xml\r\n"
@@ -87,7 +87,7 @@ def _ask_supervisord() -> str | None:
         return None
     found = re.search("<params>.*<string>(.*)</string>", answer, re.DOTALL)
     if not found:
-        raise ValueError("what it says is no answer")
+        raise ValueError("its answer is not what it should be")
     return found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
@@ -121,7 +121,7 @@ def control() -> tuple[str, str, str]:
 
 
 def _lives(where: str) -> bool:
-    """Whether an application is there: one without /livez says 404, and lives."""
+    """Whether an application answers. One without /livez says 404, and lives."""
     try:
         return _http(where, "GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n")[0] < 500
     except (OSError, ValueError):
@@ -144,7 +144,7 @@ def _http(url: str, request: str) -> tuple[int, str]:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """All that comes; of what is no HTTP the beginning, since it may never end."""
+    """The whole answer; only its beginning if that is no HTTP, since it may never end."""
     answer = b""
     while chunk := connection.recv(65536):
         answer += chunk
@@ -167,6 +167,6 @@ def connect(url: str) -> socket.socket:
         return connection
     host, _, port = where.rstrip("/").rpartition(":")
     host = host.strip("[]")
-    # All addresses of this machine: the loopback of either kind is among them.
+    # A server on all addresses of this machine also listens on the loopback address.
     loopback = {"::": "localhost", "0.0.0.0": "127.0.0.1"}  # noqa: S104
     return socket.create_connection((loopback.get(host, host), int(port)), SECONDS)

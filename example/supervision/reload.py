@@ -1,8 +1,8 @@
-"""A reload, by HUP or `supervisorctl reload`: it refuses no connection, nor ends by a faulty file.
+"""A reload, by HUP or `supervisorctl reload`, refuses no connection and survives a faulty file.
 
 A reload stops all programs and begins a new run in the same process: it reads the file, closes all
-descriptors and opens each socket again. A faulty file would end supervisord there, so the file is
-tried first. Sockets that are kept here stay open, and the new run takes them for the same address.
+descriptors and opens each socket again. A faulty file would end supervisord then, so the file is
+tried first. The sockets that are kept here stay open. The new run takes them for the same address.
 """
 
 import io
@@ -20,7 +20,7 @@ Kind = tuple[Any, ...]
 
 _kept: dict[Kind, socket.socket] = {}
 _changed: list[Any] = []
-"""Configurations that open the socket which was kept for them."""
+"""Configurations that open a kept socket instead of a new one."""
 
 
 def install(plugin: Plugin, _: object) -> None:
@@ -28,7 +28,7 @@ def install(plugin: Plugin, _: object) -> None:
 
     def on_turn() -> None:
         options = plugin.options
-        # Asked for in this turn: the next one would begin to stop the programs.
+        # The reload was asked for in this turn. The next turn would begin to stop the programs.
         if options.mood != SupervisorStates.RESTARTING or plugin.supervisord.stopping:
             return
         if fault := _fault(options.options):
@@ -41,7 +41,7 @@ def install(plugin: Plugin, _: object) -> None:
 def _fault(flags: list[tuple[str, str]]) -> str:
     """What is wrong with the file as it is now; "" for nothing.
 
-    `flags` are supervisord's own, which need not be in sys.argv: a program may call its main().
+    `flags` are supervisord's own. They need not be in sys.argv: a program may call its main().
     """
     options = ServerOptions()
     options.stderr = said = io.StringIO()
@@ -55,7 +55,7 @@ def _fault(flags: list[tuple[str, str]]) -> str:
 
 
 def kind(config: Any) -> Kind:
-    """What must be the same for a socket to serve in another's place."""
+    """What two sockets must have in common for one to take the other's place."""
     return config.url, getattr(config, "owner", None), getattr(config, "mode", None)
 
 
@@ -67,13 +67,13 @@ def clash(one: Any, other: Any) -> bool:
 
 
 def keep(config: Any, listener: socket.socket) -> None:
-    """Keep a socket, opened by this configuration, until the next run has started."""
+    """Keep the socket of this configuration until the next run has started."""
     _kept[kind(config)] = listener.dup()
 
 
 @around(ServerOptions, "cleanup_fds")
 def _spare_what_is_kept(original: Any, self: Any) -> None:
-    # What is kept for nobody may hold an address that the new file wants in another way.
+    # A kept socket that no group wants may hold an address that the new file uses differently.
     sockets = [getattr(group, "socket_config", None) for group in self.process_group_configs]
     for unwanted in _kept.keys() - {kind(each) for each in sockets if each}:
         _kept.pop(unwanted).close()
@@ -98,7 +98,7 @@ def _open_what_was_kept(original: Any, self: Any, config: Any) -> Any:
 
 @around(ServerOptions, "write_pidfile")
 def _close_what_was_not_taken(original: Any, self: Any) -> None:
-    # All parts of the new run are installed now, and hold what they want.
+    # All parts of the new run are installed now, and have taken the sockets that they want.
     for own in _changed:
         vars(own).pop("create_and_bind", None)
     for listener in _kept.values():

@@ -22,7 +22,7 @@ def install(plugin: Plugin, _: object) -> None:
 
         @param string program     Name of a program, not of one process
         @param int number         1 to 256
-        @return int number        Comes when those that are too many have stopped
+        @return int number        Comes when the processes that are too many have stopped
         """
         if hasattr(plugin.supervisord, "supvisors"):
             # It keeps its own record of each process, and ends supervisord if one is missing.
@@ -33,7 +33,7 @@ def install(plugin: Plugin, _: object) -> None:
             return any(process.config.program == program for process in leaving)
 
         if unfinished():
-            raise RPCError(Faults.FAILED, f"{program} is still stopping those before")
+            raise RPCError(Faults.FAILED, f"{program} is still stopping after the last `scale`")
         for group, config in numbers.parse(plugin, program, number):
             leaving.extend(_fit(group, config, program))
 
@@ -49,7 +49,7 @@ def install(plugin: Plugin, _: object) -> None:
                 process.group.processes.pop(process.config.name, None)
             elif process.state in RUNNING_STATES:
                 process.stop()
-        # remove() would take the wrong one: processes of one priority compare as equal.
+        # remove() might take another one: processes of one priority compare as equal.
         leaving[:] = [process for process in leaving if process.state not in STOPPED_STATES]
 
     plugin.before(plugin.options, "process_groups_from_parser", numbers.apply)
@@ -62,7 +62,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.asked: dict[str, tuple[str | None, int]] = {}
-        """Program -> the number in the file when ours was asked for, and ours."""
+        """Program -> the number in the file at the time, and the number that was asked for."""
 
     def parse(self, plugin: Plugin, program: str, number: int) -> list[tuple[Any, Any]]:
         """Read the file anew, as `reread` does.
@@ -121,7 +121,9 @@ def _groups(plugin: Plugin, program: str) -> list[tuple[Any, Any]]:
         if config.name in active and any(_is(each, program) for each in config.process_configs)
     ]
     if not found:
-        raise RPCError(Faults.BAD_NAME, f"{program} is not as in the file: supervisorctl update")
+        raise RPCError(
+            Faults.BAD_NAME, f"{program} has changed in the file: first supervisorctl update"
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 """More workers while work piles up, fewer when it is done: an event listener of supervisord.
 
-A process of its own, since asking Redis must not hold up supervisord. Protocol: supervisor's
+It is a process of its own, since a slow Redis must not hold up supervisord. Protocol: supervisor's
 event listeners, https://supervisord.org/events.html, at each TICK_5.
 """
 
@@ -16,15 +16,15 @@ from xmlrpc.client import Error
 from supervisor.childutils import EventListenerProtocol, getRPCInterface
 
 TICK_SECONDS = 5
-FORGET = 600.0  # seconds of work after which what was measured counts half
+FORGET = 600.0  # seconds of work after which the measurement so far counts half
 
 logger = logging.getLogger(__name__)
 
 
 class Load(NamedTuple):
-    """What waits, and by process id what each worker has in hand: ids, and all it ever took.
+    """How many items wait, and for each worker's process id: the ids in hand, and all it ever took.
 
-    `at` is when, in seconds of any clock that never goes back.
+    `at` is the time in seconds, by any clock that never goes back.
     """
 
     at: float
@@ -35,7 +35,7 @@ class Load(NamedTuple):
         return self.hands[worker][0] if worker in self.hands else frozenset()
 
     def ended(self, worker: int) -> int:
-        """How many items it has done, one more or less."""
+        """How many items a worker has done; this may be wrong by one."""
         ids, taken = self.hands[worker]
         return taken - len(ids)
 
@@ -47,11 +47,11 @@ NOTHING = Load(0.0, 0, {})
 class Policy:
     """How many workers there should be.
 
-    A worker's part is what it ends in `seconds`, as measured while items wait, and `share` items
-    at most. Grows at once to one worker for each part of what waits and is in hand. Shrinks by
-    one, after as many quiet ticks in a row as `patience`: quiet is when what there is fills even
-    half of what the others could take. What grows at one count is thus not shrunk at a slightly
-    lower one. The worker that would go must be idle, or have short items only.
+    A worker's part is the number of items that it ends in `seconds`, as measured while items wait,
+    but at most `share`. The number grows at once: to one worker for each part of the items that
+    wait or are in hand. It shrinks by one after `patience` quiet ticks in a row. A tick is quiet if
+    half of the parts of the other workers would hold all items. So a slightly lower count does not
+    undo a growth. The worker that goes must be idle, or have short items only.
     """
 
     least: int
@@ -61,11 +61,11 @@ class Policy:
     patience: int
     quiet: int = 0
     before: Load = NOTHING
-    items: int = 0  # ended while others waited
-    worked: float = 0.0  # seconds of all workers in which they did
+    items: int = 0  # that ended while others waited
+    worked: float = 0.0  # seconds of all workers in which these ended
 
     def want(self, workers: Sequence[int], load: Load) -> int:
-        """The number for `workers`, the process ids of those there are, the next to go last."""
+        """The number wanted. `workers` are the process ids; the last one is the next to go."""
         self._measure(workers, load)
         part, number = self._part(), len(workers)
         there = load.waiting + sum(min(part, len(load.held(each))) for each in workers)
@@ -87,7 +87,7 @@ class Policy:
 
     def _measure(self, workers: Sequence[int], load: Load) -> None:
         if not (load.waiting and self.before.waiting):
-            return  # who has nothing to do shows nothing
+            return  # idle workers do not show how fast they are
         for each in workers:
             if each in load.hands and each in self.before.hands:
                 self.items += max(0, load.ended(each) - self.before.ended(each))
@@ -104,8 +104,8 @@ class Policy:
 def run(policy: Policy, program: str, measure: Callable[[], Load | None], answers: TextIO) -> None:
     """Scale `program` by `policy` until supervisord goes.
 
-    `measure()` tells what there is to do, or None when that is not known now. `answers` is the
-    process's stdout, which belongs to the protocol.
+    `measure()` returns the load, or None if it is not known now. `answers` is the process's
+    stdout, which belongs to the protocol.
     """
     listener = EventListenerProtocol()
     supervisord = getRPCInterface(os.environ)
@@ -121,9 +121,9 @@ def run(policy: Policy, program: str, measure: Callable[[], Load | None], answer
 
 
 def step(policy: Policy, program: str, load: Load, supervisord: Any) -> None:
-    """Look once and scale if need be."""
+    """Look once, and scale if necessary."""
     group = [row for row in supervisord.supervision.ready() if row["program"] == program]
-    # supervision takes away the highest numbers first.
+    # `scale` removes the highest numbers first.
     group.sort(key=lambda each: (len(each["name"]), each["name"]))
     workers = [each["pid"] for each in group]
     wanted = policy.want(workers, load)

@@ -1,7 +1,8 @@
-"""supervisord as a service of systemd's, `Type=notify`: it tells when all programs are ready.
+"""supervisord as a systemd service of `Type=notify`: it tells systemd when all programs are ready.
 
-Protocol: sd_notify(3), to the datagram socket that NOTIFY_SOCKET names in supervisord's own
-environment; without it nothing is told. The programs talk to supervisord: see notify.py.
+Protocol: sd_notify(3). Messages go to the datagram socket that NOTIFY_SOCKET names in supervisord's
+own environment; without that variable none are sent. For the programs' own messages to supervisord,
+see notify.py.
 """
 
 import contextlib
@@ -33,12 +34,12 @@ def install(plugin: Plugin, _: object) -> None:
             _tell(address, "WATCHDOG=1")
 
     def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        # Those of a program come from the parts after this one.
+        # Later parts set the program's own values.
         for name in OURS:
             env.pop(name, None)
 
     def on_stop(_: object) -> None:
-        # Not for a reload: after STOPPING=1 systemd expects an end, and kills who goes on.
+        # A reload sends nothing: after STOPPING=1 systemd expects an exit, and enforces it.
         if plugin.options.mood == SupervisorStates.SHUTDOWN:
             _tell(address, "STOPPING=1")
 

@@ -43,7 +43,7 @@ def _cells(row: Row, now: float) -> tuple[str, ...]:
 
 
 def story(record: Row) -> list[str]:
-    """One record of `history` as lines: when, who, how and why; then what it had written last."""
+    """One record of `history`: a line with time, name, exit and reason, then its last output."""
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["at"]))
     parts = [record["status"], record.get("why", "")]
     if "ran" in record:

@@ -1,9 +1,9 @@
-"""No signal is lost in the first moments: of supervisord itself, or of what it starts.
+"""No signal is lost in the first moments of supervisord or of a program.
 
-As PID 1 a process does not get what it has no handler for: whoever starts supervisord may hold
-signals back, by `env --block-signal=TERM`, and they are let in once it listens. A program has
-supervisord's own handlers between fork and exec, which take a stop and forget it: there a signal
-does what it would do right after exec.
+The kernel drops a signal to PID 1 that has no handler for it. So whoever starts supervisord may
+block signals, by `env --block-signal=TERM`, and supervisord unblocks them once it has its handlers.
+Between fork and exec a program still has supervisord's handlers, which would take a stop and forget
+it. So there a signal does what it does right after exec.
 """
 
 import signal
@@ -11,7 +11,7 @@ import signal
 from .plugin import Plugin
 
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR2)
-"""What supervisord has handlers for, but SIGCHLD."""
+"""The signals that supervisord has handlers for, except SIGCHLD."""
 
 
 def install(plugin: Plugin, _: object) -> None:

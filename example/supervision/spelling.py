@@ -1,7 +1,7 @@
-"""Tells of two traps in supervisord's files: a % in a value, and a folder called `a[1]`.
+"""Warns of two traps in supervisord's files: a % in a value, and a folder called `a[1]`.
 
 A % begins a placeholder, so `%40` in a password must be written `%%40`. The name of the file's
-folder becomes a part of the patterns in [include], so [, * and ? in it match something else.
+folder becomes part of the patterns in [include], where [, * and ? match something else.
 """
 
 import glob

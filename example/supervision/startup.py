@@ -1,4 +1,4 @@
-"""What goes wrong while supervisord starts is told in one line, with exit status 2.
+"""If supervisord cannot start, one line says why, and it exits with 2.
 
 supervisord imports the plugin before it reads the programs, but makes it only after all sockets are
 open. What must happen in between is wrapped around supervisord's own functions here, at import.
@@ -33,7 +33,7 @@ HINTS = {
 
 
 def around(owner: type, name: str) -> Callable[[Callable[..., Any]], None]:
-    """Decorates a function that is called in place of `owner.name`, with the original first."""
+    """Decorate a function that replaces `owner.name`, and gets the original as first argument."""
     original = getattr(owner, name)
 
     def put(function: Callable[..., Any]) -> None:
@@ -57,14 +57,14 @@ def _forget_the_programs(original: Any, self: Any, parser: Any) -> list[Any]:
 def _note_the_program(
     original: Any, self: Any, parser: Any, section: str, *args: Any, **kwargs: Any
 ) -> list[Any]:
-    """A process's configuration tells neither of which program it is, nor what its number means."""
+    """Note of each process which program it belongs to, and where its number occurs."""
     configs: list[Any] = original(self, parser, section, *args, **kwargs)
     program = section.partition(":")[2].strip()
     self.programs[program] = section
     numbered = {key for key, value in parser.items(section) if "%(process_num)" in value}
     for config in configs:
         config.program = program
-        # One more of these differs in its name alone. Where the number is a port, say, two clash.
+        # If so, one more process differs in its name alone. With a port in it, two would clash.
         config.only_numbered = "process_name" in numbered and numbered <= NAMES_ONLY
     return configs
 
@@ -96,7 +96,7 @@ def _check_and_open(original: Any, self: Any, supervisord: Any) -> None:
 
 
 def faults(options: Any) -> list[str]:
-    """What supervisord does not see in a file that it has read, a line each."""
+    """Faults in a file that supervisord itself does not find, a line each."""
     return [*_wrong_values(options), *_paths_too_long(options)]
 
 

@@ -1,8 +1,8 @@
 """`supervisorctl tail` shows any log, whatever bytes a program has written.
 
-XML knows no control character but tab and line end, so that supervisorctl cannot read an answer
-with one, such as the ESC of a colour; and stock supervisord decodes UTF-8 only. Control characters
-are shown as ^[ and ^@, as by `cat -v`, other bytes as U+FFFD.
+XML allows no control characters but tab and line ends, so supervisorctl cannot read an answer with
+one, such as the ESC of a colour. And stock supervisord decodes valid UTF-8 only. Here control
+characters are shown as ^[ and ^@, as by `cat -v`, and bytes that are no UTF-8 as U+FFFD.
 """
 
 import re
@@ -18,7 +18,7 @@ NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 def install(plugin: Plugin, _: object) -> None:
     plugin.around(xmlrpc, "xmlrpc_marshal", marshal)
-    # What reads the end of a log, and what reads any part of it.
+    # One reads the end of a log, the other any part of it.
     plugin.around(options, "as_string", decode)
     plugin.around(rpcinterface, "as_string", decode)
 

@@ -1,7 +1,7 @@
 """Signals wake supervisord's loop. Without this it sees them up to a second later.
 
-That second delays the first start and each group of a stop, and a program that dies at once looks
-RUNNING meanwhile.
+That second would delay the first start, and each group when everything stops. A program that dies
+at once would look RUNNING meanwhile.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ def install(plugin: Plugin, _: object) -> None:
         os.read(reader, 4096)
 
     def on_turn() -> None:
-        # A turn handles one signal only, and the stop of a group that does not run sends none.
+        # A turn handles one signal only. A group whose processes are down ends without a signal.
         if plugin.options.signal_receiver._signals_recvd or _next_stop_is_due(plugin):
             wake()
 

@@ -1,7 +1,7 @@
-"""A process that has fallen silent is made to tell where it hangs, then killed and replaced.
+"""A process that has fallen silent has to show where it hangs; then it is killed and replaced.
 
-Only processes that have sent WATCHDOG=1 are watched. As systemd does, SIGABRT comes first: a
-Python program with `faulthandler` writes its stacks then, to its log.
+Only processes that have sent WATCHDOG=1 are watched. SIGABRT comes first, as with systemd: on it, a
+Python program with `faulthandler` writes its stacks to its log.
 """
 
 import signal
@@ -13,8 +13,9 @@ from .plugin import Plugin
 from .values import PerProgram, seconds
 
 SHORTEST = 3.0
-"""A turn of supervisord's loop may last a second."""
+"""Seconds. A turn of supervisord's loop may last one."""
 KILL_AFTER = 0.5
+"""Seconds from SIGABRT to SIGKILL."""
 
 
 def deadline(text: str) -> float:
@@ -46,7 +47,7 @@ def install(plugin: Plugin, deadlines: PerProgram[float]) -> None:
             if not running or note is None or note.heard_at is None or note.stopping or not limit:
                 continue
             if away > 2:
-                # supervisord itself was held up: what was sent meanwhile is not read yet.
+                # supervisord itself was held up, and has not read what was sent meanwhile.
                 note.heard_at += away
             if now - note.heard_at <= limit:
                 continue

@@ -66,7 +66,7 @@ def test_a_shut_down_that_hangs_is_left(serve: Serve) -> None:
     app = serve(site(shutdown="await asyncio.sleep(600)"), DRAIN_SECONDS="1")
     app.processes[0].terminate()
     assert app.processes[0].wait(10) == 0
-    assert "the application's shut-down does not end: left" in app.stdout()
+    assert "the application's shut-down does not end: abandoned" in app.stdout()
 
 
 def test_a_background_task_that_dies_is_logged(serve: Serve) -> None:
