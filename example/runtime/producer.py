@@ -27,11 +27,11 @@ SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
 
 PUSH_SECONDS = 5.0  # for one push, with all that it waits for
-REST_SECONDS = 10.0  # a connection unused for longer may have died with nobody told
+REST_SECONDS = 10.0  # a connection unused for longer may have died unnoticed
 _CLOSED = NoConnectionError("the producer was closed")
-MOST_ITEMS = 1_000_000  # in one go: Redis takes few more arguments
-MOST = 1e10  # seconds, in 2286 since the epoch
-_LOT = 100  # pushes in one go at most: they share one time-out
+MOST_ITEMS = 1_000_000  # in one push: Redis takes few more arguments
+MOST = 1e10  # the largest time in seconds; as one since the epoch it is in 2286
+_LOT = 100  # pushes in one request at most: they share one time-out
 
 Item = str | bytes
 
@@ -52,13 +52,17 @@ class Requests:
         self._limit = limit
 
     def push(
-        self, items: Iterable[Item], after: float | None, at: float | None, once: str | None
+        self,
+        items: Iterable[Item],
+        after: float | None,
+        at: float | None,
+        once: str | None = None,
     ) -> Request:
-        """The request for `items`, which are one if there is `once`.
+        """The request for `items`; for one item if `once` is given.
 
-        Raises ValueError for an item or a time that cannot be meant.
+        Raises ValueError for a wrong item or time.
         """
-        given = [encoded(item) for item in items]  # here, where it fails nobody else's
+        given = [encoded(item) for item in items]  # here, so that a wrong item fails this push only
         if after is None and at is None and once is None:
             return ("EVALSHA", SHA, 1, self._keys[0], "push", self._limit, *given)
         if after is not None and at is not None:
@@ -83,9 +87,9 @@ class Requests:
 
 
 class Producer:
-    """A way to the queue `key` for async functions; it connects by itself, again if need be.
+    """Pushes on the queue `key` from async functions; connects by itself, also after an error.
 
-    One is enough for a process. All pushes of an event loop share one connection; there may be
+    One is enough for a process. All pushes of an event loop share one connection. There may be
     several loops, one after the other or in threads of their own.
     """
 
@@ -105,25 +109,24 @@ class Producer:
     ) -> None:
         """Push one item; it is in Redis when this returns.
 
-        It starts in `after` seconds, or `at` that time in seconds since the epoch, by Redis's
-        clock, at most a second late if a worker is free. `once` is any text: while an item with the
-        same waits or is in hand, DuplicateError is raised instead.
+        It starts in `after` seconds, or `at` that time in seconds since the epoch. Redis's clock
+        counts, and it is at most a second late if a worker is free. `once` is any text: while an
+        item with the same text waits or is in hand, this raises DuplicateError.
 
-        Raises QueueFullError if `limit` items wait already; those for a later time, or with `once`,
-        are counted apart. Raises ValueError for what is no item, or no time. Raises one of
-        `link.ERRORS` within PUSH_SECONDS if Redis does not answer, or refuses: then the item may
-        have been pushed.
+        Raises QueueFullError if `limit` items wait already. Items for a later time, or with `once`,
+        are counted apart. Raises ValueError for a wrong item or time. Raises one of `link.ERRORS`
+        within PUSH_SECONDS if Redis does not answer or refuses. The item may have been pushed then.
         """
-        await self._push([item], after, at, once)
+        await self._push(self._requests.push([item], after, at, once))
 
     async def push_many(
         self, items: Iterable[Item], *, after: float | None = None, at: float | None = None
     ) -> None:
-        """Push all of `items` in their order, or none of them; else as `push`."""
-        await self._push(items, after, at, None)
+        """Push all of `items` in their order, or none of them. The rest is as for `push`."""
+        await self._push(self._requests.push(items, after, at))
 
-    async def _push(self, items: Iterable[Item], *how: Any) -> None:
-        self._requests.judge(await self._pipe().ask(self._requests.push(items, *how)))
+    async def _push(self, request: Request) -> None:
+        self._requests.judge(await self._pipe().ask(request))
 
     def _pipe(self) -> "_Pipe":
         loop = asyncio.get_running_loop()
@@ -134,7 +137,7 @@ class Producer:
         return pipe
 
     async def close(self) -> None:
-        """Close the connection of this event loop; what is under way fails."""
+        """Close the connection of this event loop. Pushes that are under way fail."""
         if pipe := self._pipes.pop(asyncio.get_running_loop(), None):
             pipe.task.cancel()
             await asyncio.wait({pipe.task})
@@ -143,8 +146,8 @@ class Producer:
 class SyncProducer:
     """The same for plain functions: tasks in threads, Flask, Django, scripts.
 
-    One is enough for a process, its threads, and its forked children. Each thread that pushes at
-    the same time as others has a connection of its own.
+    One is enough for a process, its threads, and its forked children. Threads that push at the same
+    time have a connection each.
     """
 
     def __init__(self, url: str, key: str, limit: int) -> None:
@@ -162,17 +165,16 @@ class SyncProducer:
         at: float | None = None,
         once: str | None = None,
     ) -> None:
-        """As Producer.push; PUSH_SECONDS are for the connection, and again for the answer."""
-        self._push([item], after, at, once)
+        """As Producer.push. PUSH_SECONDS are for the connection, and again for the answer."""
+        self._push(self._requests.push([item], after, at, once))
 
     def push_many(
         self, items: Iterable[Item], *, after: float | None = None, at: float | None = None
     ) -> None:
         """As Producer.push_many."""
-        self._push(items, after, at, None)
+        self._push(self._requests.push(items, after, at))
 
-    def _push(self, items: Iterable[Item], *how: Any) -> None:
-        request = self._requests.push(items, *how)
+    def _push(self, request: Request) -> None:
         if time.monotonic() - self._used > REST_SECONDS:
             self.close()
         try:
@@ -185,7 +187,7 @@ class SyncProducer:
         self._requests.judge(answer)
 
     def close(self) -> None:
-        """Close the connections, as soon as no thread uses them."""
+        """Close the connections as soon as no thread uses them."""
         self._client = None
 
     def _ask(self, request: Request) -> bytes:
@@ -194,7 +196,7 @@ class SyncProducer:
         return answer
 
     def _connect(self) -> Redis:
-        # In a thread, since an event loop may run in this one.
+        # asyncio.run needs a thread without an event loop, and this one may have one.
         with ThreadPoolExecutor(1) as thread:
             url = thread.submit(asyncio.run, locate(self._url, self._key)).result()
         client = Redis.from_url(
@@ -225,7 +227,7 @@ class _Asked:
 
 
 class _Pipe:
-    """One event loop's connection. What comes while others are under way goes together next."""
+    """One event loop's connection. Pushes that come while it is busy are sent together next."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -243,7 +245,7 @@ class _Pipe:
             return answer
 
     async def _serve(self) -> None:
-        """Until the loop ends, or `close` comes."""
+        """Serve until the loop ends, or `close` is called."""
         try:
             while True:
                 await self._arrived.wait()
@@ -265,7 +267,7 @@ class _Pipe:
         return lot
 
     async def _renew(self) -> None:
-        """Close a connection that has ended, or may have."""
+        """Close the connection if it has ended, or may have."""
         if time.monotonic() - self._used > REST_SECONDS:
             await self._connection.close()
         else:
@@ -278,7 +280,7 @@ class _Pipe:
     async def _deliver(self, lot: list[_Asked], once_more: bool = True) -> None:
         try:
             replies = await self._connection.ask(*(each.request for each in lot))
-        except Exception as error:  # whatever it is: nobody waits in vain
+        except Exception as error:  # whatever it is: all that wait get an answer
             replies = [error] * len(lot)
         except asyncio.CancelledError:
             self._settle(lot, _CLOSED)
