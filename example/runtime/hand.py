@@ -26,16 +26,16 @@ from .task import Attempt
 logger = logging.getLogger(__name__)
 
 BACKOFF = 1.0  # seconds until the first retry, at most
-STARTED_BYTES = 1 << 16  # a larger item is not started before a STEP has weighed it
-TEND_LEAST = 0.05  # seconds to wait for anything before the next TEND, at least
+STARTED_BYTES = 1 << 16  # a WAIT that brings a larger item does not start it: see `wait`
+TEND_LEAST = 0.05  # seconds, at least, to wait for an item or an end before the next TEND
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a FAIL says of an item."""
+    """The failure of an item, as FAIL tells it to Redis."""
 
     delay: float  # seconds until the next attempt
-    attempts: int  # after so many failures there is none
+    attempts: int  # after so many failures the item is dead
     why: str
     is_exact: bool  # whether the task has asked for the delay
 
@@ -52,8 +52,8 @@ class Standing(Enum):
 class Hand:
     """What a worker has in hand, by id, and the requests to Redis about it.
 
-    If Redis refuses a request, that raises ResponseError, or GoneError if the hand was given to
-    others; then `renew` must follow. If Redis does not answer, that raises another of link.ERRORS;
+    A request that Redis refuses raises ResponseError. It raises GoneError if the hand was given to
+    others; then `renew` must follow. If Redis does not answer, it raises another of link.ERRORS;
     then `part` must follow. In each case the hand is as it was before.
     """
 
@@ -76,10 +76,10 @@ class Hand:
     # the consumer: one connection's name
 
     async def join(self, is_stopping: bool) -> bool:
-        """Register in the place of the former consumer. Returns whether the hand was still ours.
+        """Register in the place of the former consumer. Returns whether the hand is still ours.
 
-        Raises LackingError, before it asks for anything, if the server or the user's rights lack
-        what a worker needs. `is_stopping` if no item may be charged for this worker's end.
+        Raises LackingError, before it registers, if the server or the user's rights lack what a
+        worker needs. If `is_stopping`, no item is charged for this worker's end from now on.
         """
         await ensure(self._connection, self._key, "worker")
         is_kept = bool(await self._ask(self._consumer.join()))
@@ -99,12 +99,12 @@ class Hand:
             self.renew()
 
     def renew(self) -> None:
-        """Be a new consumer, which has to join."""
+        """Become a new consumer, which has to join."""
         self._consumer = Consumer(self._key, self._consumer)
         self.standing = Standing.UNREGISTERED
 
     async def leave(self) -> None:
-        """Give back all that is in hand, and be no consumer any more."""
+        """Give back all that is in hand, and be registered no more."""
         await self._tell_runs()
         await self._ask(self._consumer.leave())
         self.standing = Standing.UNREGISTERED
@@ -121,10 +121,10 @@ class Hand:
     # what comes into the hand
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for an item. Returns whether one has come; then it is `taken`.
+        """Wait for an item. Returns whether one has come that is `taken`, and may start at once.
 
-        It may be started at once: the next STEP tells Redis. That gives a large item back instead,
-        since only a STEP can weigh it with what is in hand.
+        The next STEP puts it into the hand at Redis. It gives a larger one than STARTED_BYTES back
+        to the queue, to take it again with regard to the bytes that are in hand already.
         """
         self.standing = Standing.UNSETTLED
         item = await self._ask(self._consumer.wait(seconds))
@@ -137,8 +137,8 @@ class Hand:
         """Confirm what has ended, and take up to `want` items of `size` bytes, or one larger item.
 
         Returns how many were taken. Calls `meanwhile` while Redis works. If Redis refuses to note
-        the failure of an item, or the end of one that has a key, that is raised at the end: all
-        else has happened then.
+        the failure of an item, or the end of one that has a key, that is raised last, when
+        everything else has been done.
         """
         done = self.done.copy()
         self.done.clear()
@@ -176,7 +176,7 @@ class Hand:
         return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
 
     def _charges(self) -> list[tuple[int, tuple[float, int, str, int, bool]]]:
-        # Of the item that a WAIT has brought, Redis hears by this STEP: a FAIL would not find it.
+        # The STEP after these puts the item of a WAIT into the hand: its FAIL has to wait.
         return [
             (
                 item_id,
@@ -209,9 +209,9 @@ class Hand:
         return [answer for answer in answers if isinstance(answer, ResponseError)]
 
     async def skip_unreadable(self, size: int, attempts: int) -> None:
-        """Charge a failure to the first item of a STEP whose reply is lost, if it has `size` bytes.
+        """Fail the first item of a STEP whose reply did not come, if it has `size` bytes or more.
 
-        The link is too slow for it: so other items have a turn.
+        The link is too slow for it, and it would keep all other items from their turn.
         """
         found = await self._ask(self._consumer.weigh())
         if found >= size:
@@ -219,13 +219,13 @@ class Hand:
             self.fail(self._consumer.skip(), Failure(why), attempts)
 
     def _tell_losses(self, lost: int) -> None:
-        """Tell, once, that the dead list loses items."""
+        """Warn once that the dead list loses items."""
         if lost and not self._has_told_of_losses:
             self._has_told_of_losses = True
             logger.warning("the dead list is full, and loses its oldest: see DEAD_LIMIT")
 
     def describe(self, item_id: int, deadline: float) -> Attempt:
-        """What the worker is doing with this item."""
+        """The attempt that is under way, for the task itself."""
         history = self._histories.get(item_id, FRESH)
         return Attempt(self._name(item_id), history.failures + 1, history.deaths, deadline)
 
@@ -234,9 +234,9 @@ class Hand:
     def fail(self, item_id: int, failure: Failure, attempts: int) -> None:
         """Note that an item has failed; the next `step` tells Redis.
 
-        If that makes `attempts` failures, the item is dead. Else it is tried again when the task
-        has asked for it, or after a time of up to 1, 2, 4, … BACKOFF_MOST seconds; that is random,
-        to spread retries.
+        If that makes `attempts` failures, the item is dead. Otherwise it is tried again when the
+        task has asked for it, or after a random time, which spreads retries, of up to 1, 2, 4, …
+        BACKOFF_MOST seconds.
         """
         failures = self._histories.get(item_id, FRESH).failures + 1
         most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
@@ -245,7 +245,7 @@ class Hand:
         is_dead = failures >= attempts
         level = logging.ERROR if is_dead else logging.INFO if has_asked else logging.WARNING
         then = "given up" if is_dead else f"again in {delay:.1f} s"
-        # By the name that the key `retry` shows. What the item holds may be a secret.
+        # The key `retry` shows the same name. The item itself may hold a secret.
         logger.log(
             level,
             *("item %s failed, %s (%d of %d): %s", self._name(item_id), then),
@@ -277,18 +277,19 @@ class Hand:
         return self._tended_at + TEND - time.monotonic()
 
     def rest(self) -> float:
-        """Seconds that there are for anything else before the next `tend`."""
+        """Seconds to wait, at most, before the next `tend`."""
         return max(TEND_LEAST, self.until_tend())
 
     async def tend(self, running: Iterable[int]) -> bool:
-        """Take over from dead workers. Returns whether there were any: their items wait then.
+        """Take over from dead workers. Returns whether there were any: then their items wait.
 
-        `running` are the ids that slots run. An item that is in hand by Redis's word, but that we
-        do not know, is `taken` again: a roll-back of Redis has brought it back.
+        `running` are the ids that slots run. An item that Redis has in our hand, but that we do not
+        know, is `taken` again: Redis was rolled back to an older state.
         """
         await self._tell_runs()
         known = [*running, *self.done, *self.failed, *self.giving]
         known += [item_id for item_id, _ in self.taken]
+        # The first TEND lists all consumers. Some are dead for sure: their processes were here.
         if dead := await self._tend(known, []):
             await self._tend([*known, *(item_id for item_id, _ in self.taken)], dead)
             logger.info("took over from %d dead workers", len(dead))

@@ -28,8 +28,8 @@ BEAT_SECONDS = 10.0
 CANCEL_SECONDS = 0.2
 """What is left of the tasks has so long to end when the process ends at once."""
 COLLECT_AFTER = 10_000
-"""New objects until the garbage collector looks for cycles. Python's default is a few hundred. Tasks
-or requests that end together leave more than that, so it would look in vain all the time."""
+"""New objects until the garbage collector looks for cycles. Python's default is a few hundred.
+Tasks or requests that end together leave more than that, so it would look in vain all the time."""
 ECHO_SECONDS = 0.5
 """Some callers signal a program and its group: a repeat this soon is the same request."""
 

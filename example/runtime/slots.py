@@ -46,8 +46,8 @@ class Slot:
     """By time.monotonic()."""
     size: int
     """Bytes of its item."""
-    is_overdue: bool = False
-    """Whether its end was reported already; the slot is free only when the task has ended."""
+    is_abandoned: bool = False
+    """Whether its end is not reported any more. The slot is free only when the task has ended."""
 
 
 class Slots:
@@ -116,7 +116,7 @@ class Slots:
     def are_worn_out(self) -> bool:
         """Whether half of the slots are lost to tasks that cannot be stopped."""
         long_ago = time.monotonic() - GRACE
-        lost = sum(slot.is_overdue and slot.deadline < long_ago for slot in self.running.values())
+        lost = sum(slot.is_abandoned and slot.deadline < long_ago for slot in self.running.values())
         return lost >= (self._concurrency + 1) // 2
 
     def size(self) -> int:
@@ -124,10 +124,10 @@ class Slots:
         return sum(slot.size for slot in self.running.values())
 
     def start(self) -> None:
-        """Start what is taken while slots are free, for SPELL seconds at most.
+        """Start taken items while slots are free, for SPELL seconds at most.
 
-        What is left is started when a slot falls free, or by the next call. Raises RuntimeError if
-        the machine has not even one thread.
+        The rest starts when a slot falls free, or by the next call. Raises RuntimeError if the
+        machine has not even one thread.
         """
         self._will_start = False
         taken, running = self._taken, self.running
@@ -161,17 +161,17 @@ class Slots:
         self._is_open = False
 
     async def cancel(self) -> None:
-        """Cancel all that runs, and tell no more of it; returns when most of that has ended."""
+        """Cancel all that runs, and report its end no more. Gives it LAST_GRACE seconds to end."""
         for item_id, slot in self.running.items():
-            slot.is_overdue = True
+            slot.is_abandoned = True
             self._cancel(item_id, slot)
         if self.running:
             await asyncio.sleep(LAST_GRACE)
 
     def _start_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
-        """Whether a thread could be had; if not, no more are asked for from now on.
+        """Returns whether the system gave a thread. If not, there are fewer slots from now on.
 
-        Raises RuntimeError if there is not even one.
+        Raises RuntimeError if none runs.
         """
         try:
             arguments = (item_id, argument, deadline)
@@ -190,7 +190,7 @@ class Slots:
         doing.set((self._describe, item_id, deadline))
         try:
             await self._work(argument)
-        except BaseException as raised:  # an exit would end the event loop, and all that runs
+        except BaseException as raised:  # a SystemExit would end the event loop with all tasks
             error = raised
         self._end(item_id, error, time.monotonic() - began)
 
@@ -202,7 +202,7 @@ class Slots:
         try:
             result = self._work(argument)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
-                raise TypeError("it returned what nobody awaits: make it async def")
+                raise TypeError("it returned an awaitable or generator: make it async def")
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
@@ -210,7 +210,7 @@ class Slots:
 
     def _end(self, item_id: int, error: BaseException | None, seconds: float) -> None:
         slot = self.running.pop(item_id, None)
-        if not slot or not slot.is_overdue:
+        if not slot or not slot.is_abandoned:
             self._ran(seconds)
             if error is None:
                 self._done(item_id)
@@ -218,21 +218,21 @@ class Slots:
                 self._failed(item_id, _failure(error))
         self.changed.set()
         if self._taken and not self._will_start:
-            # Once for all that end in this turn of the event loop.
+            # One call is enough for all that end in this turn of the event loop.
             self._will_start = True
             self._loop.call_soon(self.start)
 
     def _sweep(self) -> None:
-        """Fail what has run too long; come back when the next item may have."""
+        """Fail what has run too long. Runs again when the next deadline is over."""
         now = time.monotonic()
         self._sweeper = None
         for item_id, slot in self.running.items():
-            if slot.is_overdue:
+            if slot.is_abandoned:
                 continue
             if slot.deadline > now:
                 self._sweeper = self._loop.call_later(slot.deadline - now, self._sweep)
                 break
-            slot.is_overdue = True
+            slot.is_abandoned = True
             self._ran(self._timeout)
             self._failed(item_id, Failure(f"ran longer than JOB_TIMEOUT, {self._timeout:g} s"))
             self._cancel(item_id, slot)
@@ -261,7 +261,7 @@ def _described(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:
-        text = "(it cannot say why)"
+        text = "(its __str__ fails)"
     line = f"{type(error).__name__}: {text}"[:1000]
     return line.encode(errors="backslashreplace").decode()
 
@@ -272,7 +272,7 @@ def _takes_text(work: Work) -> bool:
     Raises TypeError if it says neither.
     """
     hints = [each.annotation for each in inspect.signature(work).parameters.values()]
-    # By name, where the module postpones its annotations; other hints may not resolve here.
+    # A module that postpones its annotations has them as text.
     hint = {"str": str, "bytes": bytes}.get(hints[0], hints[0]) if len(hints) == 1 else None
     if hint not in (str, bytes):
         name = getattr(work, "__name__", repr(work))

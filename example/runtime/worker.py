@@ -33,7 +33,7 @@ LEAVE_SECONDS = 1.0  # seconds for the last requests once DRAIN_SECONDS are over
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a worker does at once, and how long it bears with an item."""
+    """How much a worker does at once, and how long and how often it tries an item."""
 
     concurrency: int = 64
     job_timeout: float = 300.0  # seconds
@@ -45,23 +45,24 @@ class Limits:
 async def run(process: Process, url: str, key: str, work: Work, limits: Limits) -> None:
     """Do what arrives on the list `key`, until `process` is told to stop.
 
-    Exits with status 1, to be replaced, when too many tasks cannot be stopped; with 2 if `work`
-    is no function of one argument with the type hint str or bytes.
+    Exits with status 1, to be replaced, when too many tasks cannot be stopped. Exits with 2 if
+    `work` is no function of one argument with the type hint str or bytes.
     """
     process.drain_seconds = limits.drain_seconds
     doing = f"taking from {key}"
+
+    def show(trouble: str) -> None:
+        process.status(trouble or doing)
+
     try:
-        worker = Worker(
-            *(url, key, work, limits, lambda: process.ready(doing)),
-            show=lambda trouble: process.status(trouble or doing),
-        )
+        worker = Worker(url, key, work, limits, lambda: process.ready(doing), show)
     except TypeError as error:
         logger.error("wrong task: %s", error)
         sys.exit(2)
     serving = asyncio.create_task(worker.serve())
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
-    worn_out = not told.done()
+    ends_by_itself = not told.done()
     told.cancel()
     await worker.stop(serving)
     if not serving.cancelled():
@@ -69,9 +70,9 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     if stuck := len(worker.slots.running):
         logger.warning("worker ends with %d tasks that cannot be stopped", stuck)
     if stuck or worker.slots.have_cancelled:
-        # What runs on would keep the interpreter from ending, too.
-        process.exit_at_once = int(worn_out)
-    elif worn_out:
+        # Tasks that go on would keep the interpreter from ending.
+        process.exit_at_once = int(ends_by_itself)
+    elif ends_by_itself:
         sys.exit(1)
 
 
@@ -112,7 +113,8 @@ class Worker:
         self.appetite = Appetite(self.hand, self.slots)
         self._limits = limits
         self._outage = OutageLog(url, show)
-        self._wait_outage = OutageLog(url, show)  # Redis may refuse WAIT alone
+        self._does_wait_work = True
+        """Whether Redis took the last WAIT. If it refuses only WAIT, the outage is not over."""
         self._ready = ready
 
     # the life of a worker
@@ -128,14 +130,14 @@ class Worker:
     async def stop(self, serving: asyncio.Task[None]) -> None:
         """End `serving`, finish what runs within DRAIN_SECONDS, and give back the rest."""
         was_joining = self.life is Life.JOINING
-        # Not only by a cancellation: Python 3.11's wait_for, in redis-py, can swallow that.
+        # `serve` looks at this. A cancellation alone may be lost in Python 3.11's wait_for.
         self.life = Life.DRAINING
         self.slots.close()
         serving.cancel()
         await asyncio.wait({serving})
         if was_joining and self.hand.standing is Standing.UNREGISTERED:
-            self.life = Life.LEFT
-        await self.hand.part()  # a request may have been cut off
+            self.life = Life.LEFT  # it never was a consumer, so it has nothing to give back
+        await self.hand.part()  # the cancellation may have cut off a request
         self.hand.give_taken()
         drained_by = time.monotonic() + self._limits.drain_seconds
         while self.life is Life.DRAINING and self.slots.running and time.monotonic() < drained_by:
@@ -145,18 +147,19 @@ class Worker:
         while self.life is Life.DRAINING and time.monotonic() < left_by:
             await self._try(self._leave, left_by)
         if self.life is Life.DRAINING:
-            logger.warning("Redis away: what was in hand comes back when others find it")
+            logger.warning("Redis away: other workers will take over what was in hand")
         await self.hand.close()
 
     async def _try(
         self, step: Callable[[], Coroutine[Any, Any, None]], until: float | None = None
     ) -> None:
-        """Take a step, at most until then by time.monotonic(), and bear with a Redis in trouble."""
+        """Take a step, at most until then by time.monotonic(). Pause if Redis is in trouble."""
         left = None if until is None else max(0.0, until - time.monotonic())
         try:
             async with asyncio.timeout(left) as deadline:
                 await step()
-            self._outage.worked()
+            if self._does_wait_work:
+                self._outage.worked()
         except GoneError:
             self.hand.renew()
         except ERRORS as error:
@@ -169,7 +172,7 @@ class Worker:
             await asyncio.sleep(pause)
 
     async def _turn(self) -> None:
-        """One step of work: the most urgent request to Redis, or none if that is too early."""
+        """The most urgent request to Redis, or a pause if none is due yet."""
         await self._look_after_hand()
         if self.appetite.is_satisfied():
             await asyncio.sleep(PAUSE)
@@ -189,7 +192,7 @@ class Worker:
         self.slots.changed.clear()
 
     async def _drain(self) -> None:
-        """One step of the end: confirm what has ended, give back the rest."""
+        """Confirm what has ended, and give back what has not started."""
         await self._keep_in_touch()
         await self._step(0)
         self.hand.give_taken()
@@ -216,7 +219,7 @@ class Worker:
             self.hand.give_taken()
         await self.hand.give()
         if not self.appetite.expects_more:
-            self.slots.start()
+            self.slots.start()  # else a STEP starts them, while Redis works
 
     async def _keep_in_touch(self) -> None:
         await self._join()
@@ -231,7 +234,7 @@ class Worker:
             self.life = Life.WORKING
             self._ready()
         elif not is_kept:
-            logger.warning("taken for dead: what was in hand is done by others")
+            logger.warning("was taken for dead: others do what was in hand")
 
     async def _step(self, want: int, size: int = 0) -> None:
         """Confirm what has ended, and take up to `want` items of `size` bytes, or a larger one."""
@@ -253,10 +256,11 @@ class Worker:
             has_come = await self.hand.wait(seconds)
         except ResponseError as error:
             # At maxmemory, for instance, STEP still works. If it does not, the next turn says so.
-            self._wait_outage.failed(error)
+            self._does_wait_work = False
+            self._outage.failed(error)
             await self._change(seconds)
             return
-        self._wait_outage.worked()
+        self._does_wait_work = True
         if has_come:
             self.slots.start()
             await asyncio.sleep(0)  # the item runs first, then comes the next request
@@ -281,7 +285,7 @@ class Worker:
         return self.hand.standing is Standing.SETTLED and not self.slots.are_taken
 
     def _is_late(self) -> bool:
-        """Whether what is taken would wait for long: another worker may have a free slot."""
+        """Whether taken items have waited too long: another worker may have a free slot."""
         is_old = time.monotonic() - self.slots.started_at > PATIENCE
         return bool(self.hand.taken) and is_old and self.slots.are_taken
 
