@@ -31,8 +31,8 @@ from .schedule import check, encoded
 logger = logging.getLogger(__name__)
 
 MAKE_SECONDS = 60.0  # that a function may take to make its item
-HUNG = 8  # calls that do not end, after which an entry's function is called no more
-LOOK = 30.0  # seconds after which Redis's clock is looked at again: it, or ours, may have jumped
+HUNG = 8  # with so many calls under way that do not end, an entry's function is not called again
+LOOK = 30.0  # seconds until Redis is asked for its time again: its clock or ours may have jumped
 SAMPLE = 1.0  # seconds between two looks at the queue, for those who will ask how it did
 STOP_SECONDS = 0.5  # for the answer of a request that is on its way when beat has to stop
 _COUNTED = 10_000  # missed ticks, at most
@@ -43,8 +43,8 @@ async def run(
 ) -> None:
     """Push what `schedule` says on the list `key` until `process` is told to stop.
 
-    While the queue holds `limit` items, nothing is pushed: that is told once, and counted.
-    Exits with status 2 if the schedule is wrong; each fault is told first.
+    While the queue holds `limit` items, nothing is pushed. That is logged once, and the ticks are
+    counted. Exits with status 2 if the schedule is wrong, after it has logged each fault.
     """
     if faults := check(schedule):
         for fault in faults:
@@ -56,7 +56,7 @@ async def run(
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)
     beat.changed.set()
-    # A Redis that hangs must not hold up the stop; one that does not has answered by then.
+    # A Redis that hangs must not hold up the stop. One that works has answered by then.
     await asyncio.wait({beating}, timeout=STOP_SECONDS)
     beating.cancel()
     told.cancel()
@@ -65,7 +65,7 @@ async def run(
     if not beating.cancelled():
         beating.result()
     if beat.has_cancelled:
-        # What runs on would keep the interpreter from ending.
+        # Functions that go on would keep the interpreter from ending.
         process.exit_at_once = 0
 
 
@@ -89,7 +89,7 @@ async def _beat(process: Process, beat: "Beat", outage: OutageLog) -> None:
 
 @dataclass(eq=False)
 class _Timer:
-    """An entry, and the tick that it waits for; 0 until Redis was asked."""
+    """An entry, and the tick that it waits for: 0 until Redis was asked for the last one."""
 
     name: str
     entry: Entry
@@ -97,16 +97,16 @@ class _Timer:
     item: bytes | None = None  # what its function has made for the tick
     making: asyncio.Task[None] | None = None
     threads: list[threading.Thread] = field(default_factory=list)  # in which its function runs
-    skipped: int = 0  # since the queue is full
-    failed: int = 0  # since the last push: ticks for which its function made nothing
-    is_slow: bool = False  # its function takes, at times, longer than from a tick to the next
+    skipped: int = 0  # ticks since the queue is full
+    failed: int = 0  # ticks since the last push for which its function made nothing
+    is_slow: bool = False  # whether its function has ever taken longer than from a tick to the next
 
     def wait_for(self, tick: int) -> None:
         self.tick, self.item = tick, None
 
 
 class Beat:
-    """`step` after `step`: each does what is due, and says how long to `rest`."""
+    """Pushes a schedule. Each `step` does what is due, and says how long to `rest`."""
 
     def __init__(
         self,
@@ -119,14 +119,14 @@ class Beat:
         self.connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
         self.timers = [_Timer(name, entry) for name, entry in schedule.items()]
         self.changed = asyncio.Event()
-        self.tried = False  # what pushes need of Redis, on this connection
-        self.owes = False  # a push that was not taken; a Redis that answers may refuse it still
-        self.has_cancelled = False  # a function: what it has begun in a thread may run on unseen
+        self.tried = False  # whether this connection has all rights that pushes need
+        self.owes = False  # whether Redis refused the last push; it may still answer other requests
+        self.has_cancelled = False  # whether a function was; what it began in a thread may go on
         self._key = key
         self._limit = limit
         self._clock = clock
         self._ahead = 0.0  # Redis's clock less ours, ms
-        self._asked = 0.0  # when Redis has told its clock
+        self._asked = 0.0  # when Redis was asked for its time
         self._sampled = -math.inf
         self.missed: Counter[str] = Counter()  # ticks that Redis was not told of yet
 
@@ -136,7 +136,7 @@ class Beat:
     async def step(self) -> float:
         """Push the entry whose tick comes first, if it has come. Returns seconds until the next.
 
-        Raises one of ERRORS while Redis does not do its part.
+        Raises one of ERRORS if Redis does not answer or refuses.
         """
         if not self.tried:
             await ensure(self.connection, self._key, "beat")
@@ -198,7 +198,8 @@ class Beat:
         item = encoded(push) if timer.item is None else timer.item
         owed, self.owes = self.owes, True
         outcome, last, now = await self._ask(timer, timer.tick, item)
-        self.owes = owed and outcome in (b"late", b"early")  # for these Redis has written nothing
+        # For these two Redis has written nothing, so it may still refuse a push.
+        self.owes = owed and outcome in (b"late", b"early")
         match outcome:
             case b"pushed":
                 self._told_pushed(timer, last)
@@ -207,8 +208,9 @@ class Beat:
                 if not timer.skipped:
                     logger.warning("queue full: %r is not pushed until it has room", timer.name)
                 timer.skipped += 1
-            case b"late":  # paused or cut off: only the latest tick is made up for
-                made = timer.item if timer.is_slow else None  # else nothing would ever be pushed
+            case b"late":  # beat was paused or cut off: of the missed ticks it pushes the latest
+                # A slow function is late each time: its item is pushed for the latest tick.
+                made = timer.item if timer.is_slow else None
                 timer.wait_for(timer.entry.latest(now))
                 timer.item = made
                 return
@@ -217,7 +219,7 @@ class Beat:
         timer.wait_for(timer.entry.after(max(timer.tick, last)))
 
     async def _make(self, timer: _Timer, push: Callable[[float], Any]) -> None:
-        """Have the entry's function make its item, beside whatever else is due."""
+        """Have the entry's function make its item. Other entries go on meanwhile."""
         at, began = timer.tick / 1000, self._clock()
         try:
             async with asyncio.timeout(MAKE_SECONDS):
@@ -225,7 +227,7 @@ class Beat:
                 made = await _in_thread(push, at, timer.threads) if plain else push(at)
                 timer.item = encoded(await made if inspect.isawaitable(made) else made)
             self._see_if_slow(timer, self._clock() - began)
-        except BaseException as error:  # an exit would end all of beat
+        except BaseException as error:  # a SystemExit would end beat with all entries
             if timer.making and timer.making.cancelling():
                 raise
             self.has_cancelled |= isinstance(error, TimeoutError)
@@ -257,7 +259,7 @@ class Beat:
         timer.failed = 0
 
     async def _ask(self, timer: _Timer, tick: int, item: bytes) -> tuple[bytes, int, int]:
-        """Ask Redis for a TICK; with the tick 0, for its clock and the last tick only."""
+        """Send a TICK. With the tick 0 it only asks for Redis's time and the last tick."""
         following = timer.entry.after(tick) if tick else 0
         request = script(self._key, timer.name)
         times = (tick, following)
@@ -272,7 +274,7 @@ class Beat:
 async def _in_thread(
     function: Callable[[float], Any], argument: float, threads: list[threading.Thread]
 ) -> Any:
-    """As asyncio.to_thread, in a thread that holds up no exit, and is one of `threads`."""
+    """As asyncio.to_thread, but in a daemon thread, which is added to `threads`."""
     threads[:] = [thread for thread in threads if thread.is_alive()]
     if len(threads) >= HUNG:
         raise RuntimeError(f"{HUNG} calls of its function have not ended")
@@ -301,7 +303,7 @@ async def _in_thread(
 
 
 def _count(entry: Entry, last: int, tick: int) -> int:
-    """How many ticks lie between two, as far as anybody would count; 0 if there was none before."""
+    """How many ticks lie between two, up to about _COUNTED; 0 if there was none before."""
     if not last:
         return 0
     if isinstance(entry, Every):

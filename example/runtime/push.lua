@@ -1,4 +1,4 @@
--- Push on the queue from one's own code. ARGV[1] says which request.
+-- Push on the queue from your own code. ARGV[1] says which request it is.
 
 local inbox, later, once = unpack(KEYS)
 local LOT = 1000 -- Lua's stack holds some 8,000
@@ -17,8 +17,8 @@ local function due(after, at)
   return time[1] * 1000 + math.floor(time[2] / 1000) + after
 end
 
--- An item here is "name#number deaths failures item", with a mark as queue.lua explains. No two are
--- equal, since nobody else has the name.
+-- An item in `later` is "name#number deaths failures item", with a mark as queue.lua explains. No
+-- two are equal, since each request has a name of its own.
 local function put_off(limit, name, when, mark, from)
   if redis.call('ZCARD', later) + #ARGV - from + 1 > limit then return 'full' end
   for i = from, #ARGV do
@@ -29,12 +29,14 @@ end
 
 local request = {}
 
--- PUSH limit item…: all of these, or none if more than `limit` would wait then: 'pushed' or 'full'.
+-- PUSH limit item…: push all of these, or none if more than `limit` would wait then. Returns
+-- 'pushed' or 'full'.
 request.push = function()
   return push(tonumber(ARGV[2]), 3)
 end
 
--- LATER limit name after at item…: the same, for a time: in `after` ms, or `at` that time in ms.
+-- LATER limit name after at item…: the same for a later time: in `after` ms, or `at` that time in
+-- ms.
 request.later = function()
   return put_off(tonumber(ARGV[2]), ARGV[3], due(ARGV[4], ARGV[5]), '', 6)
 end
@@ -47,7 +49,7 @@ request.once = function()
   local when = due(ARGV[4], ARGV[5])
   redis.call('HSET', once, digest, key)
   local done, outcome = pcall(put_off, tonumber(ARGV[2]), ARGV[3], when, ':' .. digest, 8)
-  -- Without its item the key would be taken for ever.
+  -- If the item was not pushed, nothing else would ever free the key.
   if not done or outcome == 'full' then redis.call('HDEL', once, digest) end
   if not done then error(outcome) end
   return outcome

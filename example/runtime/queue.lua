@@ -9,10 +9,11 @@
 -- 3. Before that it tries the command that will remove the item, on a key that never exists. If the
 --    user may not run it, Redis refuses the script while the item is in one place only.
 --
--- What a worker has in hand is a hash: id -> "deaths failures item", or "deaths failures:mark item"
--- if the item was pushed with a key: the mark is the digest of that. The hash's field `n` is the id
--- that follows the last one taken; the field `stop` is there once the worker was told to stop. The
--- worker chooses the ids and never uses one twice, so it can repeat a request whose reply was lost.
+-- What a worker has in hand is a hash: id -> "deaths failures item". If the item was pushed with a
+-- key, it is "deaths failures:mark item", where the mark is the key's digest. The hash's field `n`
+-- is the id that follows the last one taken. The field `stop` is there once the worker was told to
+-- stop. The worker chooses the ids and never uses one twice, so it can repeat a request whose reply
+-- was lost.
 --
 -- An idle worker waits by BLMOVE, which runs no script: it moves an item to the worker's list
 -- `next`. The worker starts the item at once, and its next STEP moves the item into the hand.
@@ -28,7 +29,7 @@ local inbox, workers, retry, suspects, alone, dead, ticks = unpack(KEYS, 1, 7)
 local totals, samples, later, once, absent = unpack(KEYS, 8, 12)
 local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
 local hand = hands .. me
-local seen -- when I showed up last, ms; nil if I am not registered
+local seen -- when `me` showed up last, ms; nil if it is not registered
 local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every request under way
 local GONE = redis.error_reply('GONE this consumer is not registered')
 local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is given up
@@ -99,12 +100,13 @@ local function park(name, id, deaths, failures, item, mark, due, zset)
   redis.call('ZADD', zset or waiting_room(deaths), due, member)
 end
 
--- The item with this mark is no more: another one with its key may come.
+-- Free the key of an item with this mark: another item with the key may be pushed.
 local function free(mark)
   if mark ~= '' then redis.call('HDEL', once, string.sub(mark, 2)) end
 end
 
--- The dead list keeps the last `most`. Returns how many it loses for this one.
+-- Put an item on the dead list, which keeps the last `most`. Returns how many it loses for this
+-- one.
 local function bury(name, id, deaths, failures, item, mark, why, most)
   local before = if_right_type('XLEN', dead)
   -- Where the dead list is no stream, try again later rather than lose the item.
@@ -119,7 +121,8 @@ local function bury(name, id, deaths, failures, item, mark, why, most)
   return math.max(0, before + 1 - most)
 end
 
--- Put an item of a hand back to where it came from, to be the next one.
+-- Put an item of a hand back to where it came from, to be the next one. The id `id` makes it unique
+-- where it waits in a sorted set.
 local function put_back(name, id, value)
   local deaths, failures, item, mark = split(value)
   local fresh = deaths + failures == 0 and mark == ''
@@ -140,9 +143,9 @@ local function put_all_back(name, ids)
   end
 end
 
--- If the worker has started what BLMOVE has moved to `next`, it becomes the id `started`. Else
--- `started` is 0, and the item goes back to be the next one. `same` is the item that the worker has
--- started, where another one may be there.
+-- Settle the item that BLMOVE has moved to `next`. If the worker has started it, it becomes the id
+-- `started` of its hand. If not, `started` is 0, and the item goes back to be the next one. `same`
+-- is the item that the worker has started; it is given where another one may be in `next`.
 local function settle_next(name, started, same)
   local item = peek_next(name)
   if not item then return end
@@ -150,7 +153,7 @@ local function settle_next(name, started, same)
   if started > 0 and item == (same or item) then
     redis.call('HSET', hand, started, '0 0 ' .. item, 'n', started + 1)
   else
-    put_back(name, -clock(), '0 0 ' .. item)
+    put_back(name, -clock(), '0 0 ' .. item) -- no item in hand has a negative id
   end
   empty_next(name)
 end
@@ -163,7 +166,7 @@ end
 
 -- JOIN former started item: register the consumer `me`, in the place of `former` if that is not ''.
 -- Returns 1 if `me` has the hand of `former` now, 0 if that was given to others. The worker has
--- started `item` as the id `started`; after a roll-back of Redis, another one may be in `next`.
+-- started `item` as the id `started`. After a roll-back of Redis, another one may be in `next`.
 request.join = function()
   local former, started = ARGV[5], tonumber(ARGV[6])
   if redis.call('TYPE', nexts .. me).ok == 'string' then return GONE end
@@ -180,10 +183,10 @@ request.join = function()
   return (alive or redis.call('EXISTS', hand) == 1) and 1 or 0
 end
 
--- FAIL id delay attempts why dead_limit exact: charge one failure to an item in hand. It is due again
--- after `delay` ms, or dead if it has failed `attempts` times now. `exact` is 1 if the task itself
--- has asked for that delay. Returns how many the dead list loses for it. A repeat does nothing: the
--- item is no longer in hand.
+-- FAIL id delay attempts why dead_limit exact: charge one failure to an item in hand. It is due
+-- again after `delay` ms, or dead if it has failed `attempts` times now. `exact` is 1 if the task
+-- itself has asked for that delay. Returns how many items the dead list loses for it. A repeat does
+-- nothing, since the item is no longer in hand.
 request.fail = function()
   local id, delay, attempts, why = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
   local value, lost = redis.call('HGET', hand, id), 0
@@ -202,8 +205,8 @@ request.fail = function()
   return lost
 end
 
--- FREE [lo hi]…: drop these ids, which are done, and their keys. A repeat does nothing: the ids are
--- no longer in hand, and their keys may be those of other items.
+-- FREE [lo hi]…: drop these ids, which are done, and free their keys. A repeat does nothing, since
+-- the ids are no longer in hand; other items may have their keys by then.
 request.free = function()
   each_id(5, function(id)
     local value = redis.call('HGET', hand, id)
@@ -214,14 +217,14 @@ request.free = function()
 end
 
 -- GIVE [lo hi]…: give back items that the worker has not started, for others to take. A repeat does
--- nothing: the ids are no longer in hand.
+-- nothing, since the ids are no longer in hand.
 request.give = function()
   local ids = {}
   each_id(5, function(id) ids[#ids + 1] = id end)
   put_all_back(me, ids)
 end
 
--- STOP: the worker was told to stop. Whatever ends it from now on, no item in its hand is charged.
+-- STOP: the worker was told to stop. However it ends from now on, no item in its hand is charged.
 request.stop = function()
   redis.call('HSET', hand, 'stop', 1)
 end
@@ -233,11 +236,11 @@ request.leave = function()
   remove(me)
 end
 
--- TICK tick next item limit: push `item` for the schedule entry `me`, once for each tick.
--- Times in ms. Returns {outcome, the entry's last tick before, Redis's time}. The outcome is
--- 'pushed', or 'early' before `tick`, 'late' from `next` on, 'taken' if this tick or a later one
--- is on record, 'full' if the queue holds `limit` items (the tick counts as used then).
--- So it does not matter how many beats there are, nor whether they restart or sleep.
+-- TICK tick next item limit: push `item` for the schedule entry `me`, once for each tick. So any
+-- number of beats may run, restart or sleep. Times are in ms. Returns {outcome, the entry's last
+-- tick before, Redis's time}. The outcome is 'pushed', 'early' before `tick`, 'late' from `next`
+-- on, 'taken' if this tick or a later one is on record, or 'full' if the queue holds `limit` items;
+-- the tick counts as used then.
 request.tick = function()
   local tick, following, limit = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
   local last, now = tonumber(redis.call('HGET', ticks, me) or 0), clock()
@@ -245,9 +248,9 @@ request.tick = function()
   if now < tick then return { 'early', last, now } end
   if now >= following then return { 'late', last, now } end
   local full = redis.call('LLEN', inbox) >= limit
-  -- The same record again: if Redis refuses to record, it does so before the push.
+  -- This changes nothing. If Redis refuses to write the record, it does so before the push.
   redis.call('HSET', ticks, me, last)
-  -- Before the new record: a push that Redis refuses leaves the tick open.
+  -- The push comes before the new record: if Redis refuses it, the tick stays open.
   if not full then redis.call('LPUSH', inbox, ARGV[7]) end
   redis.call('HSET', ticks, me, tick)
   return { full and 'full' or 'pushed', last, now }

@@ -1,4 +1,4 @@
--- STEP, by which a worker confirms items and takes more. Goes on from queue.lua.
+-- STEP, by which a worker confirms items and takes more. Continues queue.lua.
 
 -- The items that a STEP returns, and what it has to record and to remove for them.
 local function new_batch(first, want, bytes)
@@ -36,9 +36,9 @@ local function acknowledge(from)
   end
 end
 
--- If the same STEP has taken items before, its reply was lost: return them again. If they do not fit
--- into the batch, hold is 1. Otherwise the worker would wait by BLMOVE, and give the id of an item
--- that it has not seen yet to the one that comes.
+-- If the same STEP has taken items before, its reply was lost: return them again. If they do not
+-- all fit into the batch, hold is 1. Otherwise the worker might wait by BLMOVE, and give the item
+-- that comes the id of one that it has not seen yet.
 local function repeat_answer(batch)
   local last = tonumber(redis.call('HGET', hand, 'n') or batch.first)
   for id = batch.first, last - 1 do
@@ -59,7 +59,7 @@ local function take_due(batch, zset, now, limit)
   end
 end
 
--- What was pushed, or put off, until a time that has come waits where all that is due does.
+-- Move items from `later` whose time has come to where all items that are due wait.
 local function promote(now)
   local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, FEW)
   if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
@@ -71,9 +71,9 @@ local function promote(now)
   end
 end
 
--- Suspects run alone: one worker at a time has the turn for them, and empties its hand first. Gives
--- the turn to me if it is free and suspects are due; ends it when none are left. Returns whether I
--- have it.
+-- Suspects run alone: one worker at a time has the turn for them, and empties its hand first. If
+-- the turn is free and suspects are due, it goes to `me`. It ends when none are left. Returns
+-- whether `me` has it.
 local function have_turn_alone(now)
   local owner = redis.call('GET', alone)
   local waiting = redis.call('ZCOUNT', suspects, '-inf', now) > 0
@@ -117,10 +117,10 @@ end
 
 -- STEP first want bytes started [lo hi]…: confirm what has ended, and take more.
 -- Settles what is in `next` (see settle_next), and drops the ids lo..hi, which are done. Then takes
--- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …: a suspect if
--- I have the turn for them, else due retries, then the inbox.
--- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items that
--- have one. hold is 1 if the worker must end all that it has in hand before it takes or awaits more.
+-- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …. If `me` has
+-- the turn for suspects, that is one of them; otherwise due retries, then items of the inbox.
+-- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items
+-- that have one. hold is 1 if all in hand must end before the worker takes or awaits more.
 request.step = function()
   local batch = new_batch(tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
   local now = clock()

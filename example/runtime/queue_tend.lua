@@ -1,7 +1,8 @@
--- TEND, by which workers look after each other. Goes on from queue.lua.
+-- TEND, by which workers look after each other. Continues queue.lua.
 
--- Charge a death to an item. Suspects are due after `delay` ms a death, others at once. Counts in
--- `losses` what is given up, and what the dead list, of `most` at the most, loses for it.
+-- Charge a death to an item. A suspect is due after `delay` ms for each death, another item at
+-- once. `losses` counts the items that are given up, and those that the dead list, which keeps
+-- `most`, loses.
 local function charge(name, id, value, now, delay, losses)
   local deaths, failures, item, mark = split(value)
   deaths = deaths + 1
@@ -19,7 +20,7 @@ end
 -- Charge a death to all that a consumer has in hand.
 local function charge_all(name, now, delay, losses)
   local item = peek_next(name)
-  -- One by one: should Redis refuse a later one, an earlier one is not charged again.
+  -- One by one: if Redis refuses a later one, an earlier one is not charged again.
   for _, id in ipairs(ids_of(name)) do
     charge(name, id, redis.call('HGET', hands .. name, id), now, delay, losses)
     redis.call('HDEL', hands .. name, id)
@@ -31,7 +32,8 @@ local function charge_all(name, now, delay, losses)
   end
 end
 
--- Give away what a consumer has in hand, and remove it.
+-- Remove a consumer that is dead. What it had in hand is charged, or put back if it was told to
+-- stop.
 local function reap(name, now, delay, losses)
   if not registered(name) then return end
   if redis.call('HEXISTS', hands .. name, 'stop') == 1 then
@@ -43,7 +45,7 @@ local function reap(name, now, delay, losses)
   remove(name)
 end
 
--- Redis's clock may have been set back: whatever waits is due in `most` ms at the latest.
+-- Redis's clock may have been set back: whatever waits becomes due within `most` ms.
 local function bring_forward(zset, now, most)
   local late, room = '(' .. now + most, 1e6 -- bytes to look at in one go
   repeat
@@ -55,7 +57,8 @@ local function bring_forward(zset, now, most)
   until #found < FEW or room <= 0
 end
 
--- {id, value, …} of what is in my hand below `first`, but is not among the ids from ARGV[from] on.
+-- {id, value, …} of the items in the hand below `first` that are not among the ids from ARGV[from]
+-- on.
 local function unknown_to_me(first, from)
   local known, unknown = {}, {}
   each_id(from, function(id) known[id] = true end)
@@ -68,18 +71,18 @@ local function unknown_to_me(first, from)
   return unknown
 end
 
--- TEND first last since lease gap delay most dead_limit deaths name… [lo hi]…: each second, by every
--- worker.
--- Reaps the consumers that are dead: the `deaths` ones named here, and those who have not shown up
--- for `lease` ms. The latter not within `lease` ms after a gap: nobody could show up while nobody
--- could reach Redis. A gap is more than `gap` ms between `last`, Redis's time at my last TEND, and
--- now; `since` is when the last one ended.
--- What the dead had in hand is due at once, and a suspect after `delay` ms a death; nothing that
+-- TEND first last since lease gap delay most dead_limit deaths name… [lo hi]…: every worker sends
+-- this each second.
+-- Reaps the `deaths` consumers that are named here, and those that have not shown up for `lease`
+-- ms. The latter are spared for `lease` ms after a gap, since no consumer could show up while none
+-- could reach Redis. A gap is more than `gap` ms between now and `last`, Redis's time at the last
+-- TEND of `me`. `since` is when the last gap ended.
+-- The items of the dead are due at once, a suspect after `delay` ms for each death. No item that
 -- waits is due later than in `most` ms.
--- Returns {now, since, names, unknown, given_up, lost}: the two times for my next TEND, the names of
--- all consumers, {id, value, …} of what is in my hand although the worker knows only the ids lo..hi
--- and those from `first` on (a roll-back of Redis has brought it back, so it is to be done again),
--- how many items were given up, and how many the dead list, of `dead_limit` items, lost for them.
+-- Returns {now, since, names, unknown, given_up, lost}: the two times for the next TEND; the names
+-- of all consumers; {id, value, …} of items in the hand that the worker does not know, since it
+-- knows the ids lo..hi and those from `first` on (Redis was rolled back, so they are done again);
+-- how many items were given up; how many the dead list, which keeps `dead_limit`, lost for them.
 request.tend = function()
   local first, last, since = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local lease, gap, delay, most = unpack(ARGV, 8, 11)

@@ -1,9 +1,10 @@
--- TRY, which tries all that the requests need. Goes on from queue.lua.
+-- TRY, which tries every command that the requests need. Continues queue.lua.
 
--- Try the commands `needs`. None of them changes anything; `says` is the error that one gives where
--- it is known and allowed. Adds to `lacks` what is missing: 'unknown NAME' if the server has no such
--- command, 'refused NAME' if the user may not run it, 'keys' if the user may not use the keys.
--- Returns an error that has another cause, such as being a replica.
+-- Try the commands `needs`. None of them changes anything. Some give the error `says` if the server
+-- knows them and the user may run them. Adds to `lacks` what is missing: 'unknown NAME' if the
+-- server has no such command, 'refused NAME' if the user may not run it, 'keys' if the user may not
+-- use the keys.
+-- Returns an error that has another cause, for instance that the server is a replica.
 local function try(needs, lacks)
   for _, command in ipairs(needs) do
     local reply = redis.pcall(unpack(command))
@@ -21,8 +22,8 @@ local function try(needs, lacks)
   end
 end
 
--- LPUSH and RPUSH change nothing only where `key` holds something else than a list. It does, unless
--- what should have made it is lacking.
+-- LPUSH and RPUSH change nothing if `key` is no list. It is none, unless the command that should
+-- have made it was refused; then they are not tried.
 local function try_on_other_type(command, key, lacks)
   if #lacks > 0 and redis.pcall('EXISTS', key) ~= 1 then return nil end
   return try({ { command, key, '', says = 'WRONGTYPE' } }, lacks)
@@ -30,7 +31,7 @@ end
 
 local trial = {}
 
--- Every command of a worker's requests. The first one removes nothing, as rule 1 wants it.
+-- Every command of a worker's requests. The first one removes nothing: see rule 1.
 trial.worker = function(lacks)
   local next = nexts .. me
   local other_cause = try({
