@@ -104,8 +104,8 @@ def _record(plugin: Plugin, process: Any, last: Exit) -> Record:
 
 
 def _keep_tail(original: Callable[..., None], channel: Any, data: bytes) -> None:
-    """Keep the end of a process's output. Its log file may also hold lines of the process before it,
-    or of the one that replaces it."""
+    """Keep the end of a process's output. Its log file may also hold lines of the process before
+    it, or of the one that replaces it."""
     channel.tail = (getattr(channel, "tail", b"") + data)[-TAIL_BYTES:]
     original(channel, data)
 
