@@ -103,7 +103,7 @@ class Watch:
     def _replace(self, process: Any, why: str) -> None:
         key = self.plugin.key(process)
         try:
-            self.plugin.methods["roll"](None, _exact(process), READY_SECONDS, False)
+            self.plugin.methods["roll"](_exact(process), READY_SECONDS, False)
         except RPCError:  # another of its group is being replaced: at the next look
             return
         self.plugin.options.logger.warn(f"memory: {key}: {why}: replacing it")
@@ -125,7 +125,7 @@ class Watch:
 
     def _follow(self, process: Any, now: float) -> None:
         key = self.plugin.key(process)
-        status = self.plugin.methods["rolled"](None, _exact(process), 0)["status"]
+        status = self.plugin.methods["rolled"](_exact(process), 0)["status"]
         if status < 0:
             return
         self.replacing.discard(key)
