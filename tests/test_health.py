@@ -100,6 +100,17 @@ def test_app_is_asked_wherever_supervisord_listens_for_it(launch: Launch, redis:
     assert health(layout).stdout == f"app does not answer /livez at {where}\n"
 
 
+def test_an_app_that_speaks_tls_is_asked_by_tls(launch: Launch, redis: Server) -> None:
+    layout = launch(Layout, redis)
+    key, certificate = f"{layout.folder}/key.pem", f"{layout.folder}/certificate.pem"
+    make = f"openssl req -x509 -nodes -newkey rsa:2048 -days 1 -keyout {key} -out {certificate}"
+    subprocess.run([*make.split(), "-subj", "/CN=x"], check=True, capture_output=True)
+    layout.environ |= {"UVICORN_SSL_KEYFILE": key, "UVICORN_SSL_CERTFILE": certificate}
+    layout.start()
+    layout.ready()
+    assert health(layout).stdout == "healthy\n"
+
+
 def test_without_app_the_rest_is_judged_alone(launch: Launch, redis: Server) -> None:
     layout = launch(Layout, redis)
     layout.override("roles", "[fcgi-program:app]\nnumprocs = 0\n")

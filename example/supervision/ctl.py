@@ -148,6 +148,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
                     screen.show([f"supervisord does not answer: {error}"])
                 time.sleep(FOLLOW_SECONDS)
         except KeyboardInterrupt:
+            self.ctl.output("")  # the shell's prompt not behind ^C
             return all(row["ready"] for row in rows)
 
     # history

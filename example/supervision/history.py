@@ -28,7 +28,7 @@ from .values import OFF
 
 MOST = 200
 """Lines in the file at most. The line after that removes the older half."""
-LAST_LINES = 6
+LAST_LINES = 12
 LONGEST_LINE = 300
 TAIL_BYTES = 8192
 Record = dict[str, Any]

@@ -1,6 +1,6 @@
 """What supervisorctl's verbs show: tables and stories as lines of text, and a screen of them."""
 
-import shutil
+import os
 import time
 from typing import Any, TextIO
 
@@ -69,8 +69,12 @@ class Screen:
         if not self.out.isatty():
             self.out.write("\n".join([*lines, "", ""]))
         else:
-            columns, rows = shutil.get_terminal_size()
-            shown = "".join(f"{line[:columns]}\x1b[K\n" for line in lines[: rows - 1])
+            # Asked anew each time; a variable COLUMNS would not change with the window.
+            size = os.get_terminal_size(self.out.fileno())
+            columns, rows = size.columns or 80, size.lines or 24  # a serial line may know none
+            if len(lines) >= rows > 1:
+                lines = [*lines[: rows - 2], f"... and {len(lines) - rows + 2} more"]
+            shown = "".join(f"{line[:columns]}\x1b[K\n" for line in lines)
             # Home, then each line over the old one, then nothing below: this does not flicker.
             self.out.write(f"\x1b[H{shown}\x1b[J")
         self.out.flush()

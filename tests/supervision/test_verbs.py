@@ -94,7 +94,7 @@ def test_ready_follows(foreign: Make) -> None:
 
 
 def test_ready_follows_on_a_terminal(foreign: Make) -> None:
-    """Each table takes the place of the one before, cut to the terminal's width."""
+    """Each table takes the place of the one before, cut to the terminal as it is then."""
     here = foreign(SLEEPERS).start()
     leader, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 40))
@@ -103,11 +103,18 @@ def test_ready_follows_on_a_terminal(foreign: Make) -> None:
     seen = b""
     while seen.count(b"\x1b[HPROCESS") < 2:
         seen += os.read(leader, 4096)
+    wide = longest(seen)
+    termios.tcsetwinsize(leader, (3, 60))
+    while b"... and 3 more" not in seen:
+        seen += os.read(leader, 4096)
     follow.send_signal(signal.SIGINT)
     follow.wait(10)
     os.close(leader)
-    lines = re.sub(rb"\x1b\[[HJK]", b"", seen).split(b"\r\n")
-    assert max(map(len, lines)) == 40
+    assert (wide, longest(seen)) == (40, 60)
+
+
+def longest(seen: bytes) -> int:
+    return max(map(len, re.sub(rb"\x1b\[[HJK]", b"", seen).split(b"\r\n")))
 
 
 def until(lines: Iterator[str], start: str) -> None:
