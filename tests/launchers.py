@@ -13,7 +13,8 @@ from .api import Api
 from .server import Server, free_port
 from .waiting import eventually
 
-SCRIPTS = Path(sys.executable).parent
+# Where .venv leads to now, as the scripts in it name their Python.
+SCRIPTS = Path(sys.executable).parent.resolve()
 T = TypeVar("T")
 
 # The article's main.py, word for word.
