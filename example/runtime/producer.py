@@ -71,12 +71,14 @@ class Requests:
             if seconds is not None and not 0 <= seconds <= MOST:
                 raise ValueError(f"{name}={seconds!r}: use seconds from 0 to {MOST:.0f}")
         producer = secrets.token_hex(8)
-        when = (round((after or 0) * 1000), "") if at is None else ("", round(at * 1000))
-        begin = ("EVALSHA", SHA, 3, *self._keys)
+        delay: str | int = round(after * 1000) if after else ""
+        when: str | int = "" if at is None else round(at * 1000)
+        begin: Request = ("EVALSHA", SHA, 3, *self._keys)
         if once is None:
-            return (*begin, "later", self._limit, producer, *when, *given)
-        digest = hashlib.sha1(once.encode(), usedforsecurity=False).hexdigest()
-        return (*begin, "once", self._limit, producer, *when, digest, once, *given)
+            return (*begin, "later", self._limit, producer, delay, when, *given)
+        key = encoded(once)
+        digest = hashlib.sha1(key, usedforsecurity=False).hexdigest()
+        return (*begin, "once", self._limit, producer, delay, when, digest, key, *given)
 
     def judge(self, answer: bytes) -> None:
         """Raise what the answer to a push says."""
@@ -132,6 +134,9 @@ class Producer:
         loop = asyncio.get_running_loop()
         pipe = self._pipes.get(loop)
         if pipe is None or pipe.task.done():
+            # A pipe holds its loop: those of loops that have ended would never go by themselves.
+            for ended in [each for each, pipe in self._pipes.items() if pipe.task.done()]:
+                del self._pipes[ended]
             connection = Connection(self._url, self._key, ("SCRIPT", "LOAD", SOURCE))
             pipe = self._pipes[loop] = _Pipe(connection)
         return pipe

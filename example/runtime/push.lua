@@ -11,18 +11,22 @@ local function push(limit, from)
   return 'pushed'
 end
 
+-- When an item is due, in ms. One that is due at once has a time that is past whatever the clock will
+-- say, should it be set back: its seconds since the epoch, taken for ms. These are in order, too.
 local function due(after, at)
-  if after == '' then return at end
+  if at ~= '' then return at end
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000) + after
+  if after == '' then return time[1] + time[2] / 1e6 end
+  return time[1] * 1000 + time[2] / 1000 + after
 end
 
 -- An item in `later` is "name#number deaths failures item", with a mark as queue.lua explains. No
--- two are equal, since each request has a name of its own.
+-- two are equal, since each request has a name of its own. The zeros keep those in order that are due
+-- at the same time.
 local function put_off(limit, name, when, mark, from)
   if redis.call('ZCARD', later) + #ARGV - from + 1 > limit then return 'full' end
   for i = from, #ARGV do
-    redis.call('ZADD', later, when, string.format('%s#%d 0 0%s ', name, i, mark) .. ARGV[i])
+    redis.call('ZADD', later, when, string.format('%s#%07d 0 0%s ', name, i, mark) .. ARGV[i])
   end
   return 'pushed'
 end
@@ -35,8 +39,8 @@ request.push = function()
   return push(tonumber(ARGV[2]), 3)
 end
 
--- LATER limit name after at item…: the same for a later time: in `after` ms, or `at` that time in
--- ms.
+-- LATER limit name after at item…: the same for a later time: in `after` ms, or `at` that time in ms;
+-- at once if both are ''.
 request.later = function()
   return put_off(tonumber(ARGV[2]), ARGV[3], due(ARGV[4], ARGV[5]), '', 6)
 end

@@ -47,6 +47,12 @@ local function clock() -- ms
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- The time of a score in ms. What is due at once has seconds instead: push.lua says why.
+local function due_at(score, now)
+  local time = tonumber(score)
+  return time < 1e10 and math.min(time * 1000, now) or time
+end
+
 local function split(value)
   local deaths, failures, mark, item = string.match(value, '^(%d+) (%d+)(:?%x*) (.*)$')
   return tonumber(deaths), tonumber(failures), item, mark

@@ -5,7 +5,7 @@ local function due_since(now)
   local since
   for _, zset in ipairs({ retry, suspects, later }) do
     local first = if_right_type('ZRANGE', zset, 0, 0, 'WITHSCORES') or {}
-    local at = tonumber(first[2] or nil)
+    local at = first[2] and due_at(first[2], now)
     if at and at <= now then since = math.min(since or at, at) end
   end
   return since

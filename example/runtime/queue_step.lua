@@ -59,15 +59,17 @@ local function take_due(batch, zset, now, limit)
   end
 end
 
--- Move items from `later` whose time has come to where all items that are due wait.
-local function promote(now)
-  local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, FEW)
+-- Move items from `later` whose time has come to where all items that are due wait. No more than are
+-- wanted: QUEUE_LIMIT bounds only what is in `later`.
+local function promote(now, limit)
+  local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
   for i = 1, #found, 2 do
-    local deaths, failures = split(string.match(found[i], '^%S+ (.*)$'))
+    local member, due = found[i], due_at(found[i + 1], now)
+    local deaths, failures = split(string.match(member, '^%S+ (.*)$'))
     if deaths + failures == 0 then count('came', 1) end
-    redis.call('ZADD', waiting_room(deaths), found[i + 1], found[i])
-    redis.call('ZREM', later, found[i])
+    redis.call('ZADD', waiting_room(deaths), due, member)
+    redis.call('ZREM', later, member)
   end
 end
 
@@ -132,14 +134,15 @@ request.step = function()
     return reply_of(batch)
   end
   if redis.call('EXISTS', suspects, alone, retry, later) > 0 then
-    promote(now)
+    local few = math.min(batch.want, FEW)
+    promote(now, few)
     if have_turn_alone(now) then
       batch.hold = 1
       if #ids_of(me) == 0 then take_due(batch, suspects, now, 1) end
       move_to_hand(batch)
       return reply_of(batch)
     end
-    take_due(batch, retry, now, math.min(batch.want, FEW))
+    take_due(batch, retry, now, few)
   end
   take_inbox(batch)
   move_to_hand(batch)

@@ -1,12 +1,14 @@
 """Producer: pushing from one's own code."""
 
 import asyncio
+import gc
 import http.client
 import re
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,6 +207,18 @@ def test_event_loops_may_come_and_go(redis: Server) -> None:
     assert redis.client.info("clients")["connected_clients"] == 1  # the test's own
 
 
+def test_event_loops_that_have_ended_are_not_kept(redis: Server) -> None:
+    producer = Producer(redis.url, "TESTING", 1000)
+
+    async def push() -> weakref.ref[asyncio.AbstractEventLoop]:
+        await producer.push("x")
+        return weakref.ref(asyncio.get_running_loop())
+
+    loops = [asyncio.run(push()) for _ in range(3)]
+    gc.collect()
+    assert [loop() is not None for loop in loops] == [False, False, True]
+
+
 def test_a_producer_that_is_closed_fails_what_is_under_way(frozen: Server) -> None:
     async def push() -> None:
         producer = Producer(frozen.url, "TESTING", 10)
@@ -250,6 +264,13 @@ def test_what_is_pushed_for_later_starts_when_its_time_has_come(workers: Workers
 def redis_time(redis: Server) -> float:
     seconds, microseconds = redis.client.time()
     return seconds + microseconds / 1e6
+
+
+@pytest.mark.parametrize("bad", ["\ud800", 5])
+def test_a_key_that_is_no_text_is_refused(redis: Server, bad: Any) -> None:
+    with pytest.raises(ValueError, match="is no str"):
+        SyncProducer(redis.url, "TESTING", 10).push("x", once=bad)
+    assert redis.client.dbsize() == 0
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e13])

@@ -335,6 +335,46 @@ def test_a_clock_that_was_set_back_puts_no_retry_off_for_longer_than_any(
         assert all(now < due < now + 1000 * BACKOFF_MOST + 10_000 for _, due in late)
 
 
+@pytest.mark.parametrize(
+    ("when", "comes"), [({"once": "key"}, True), ({"after": 0}, True), ({"after": 1}, False)]
+)
+def test_what_is_due_at_once_is_so_also_after_the_clock_was_set_back(
+    redis: RealServer, consumer: Consumer, when: dict[str, Any], comes: bool
+) -> None:
+    """By an hour. What was pushed for later waits until it has come by that clock."""
+    client: Any = redis.client
+    ahead = producer.SOURCE.replace(b"redis.call('TIME')", b"{ redis.call('TIME')[1] + 3600, 0 }")
+    assert ahead != producer.SOURCE
+    how = [when.get(each) for each in ("after", "at", "once")]
+    _, _, *request = Requests(KEY, 10).push(["item"], *how)
+    assert client.eval(ahead, *request) == b"pushed"
+    items, _, _ = client.execute_command(*consumer.step(1, 1 << 20, []))
+    assert items == [b"item"] * comes
+
+
+@pytest.mark.parametrize("when", [{"after": 0}, {"after": 0.001}, {"at": 1}])
+def test_what_is_due_at_the_same_time_comes_in_the_order_of_the_pushes(
+    redis: RealServer, consumer: Consumer, when: dict[str, Any]
+) -> None:
+    """Nor are more moved to where what is due waits than are wanted: QUEUE_LIMIT holds."""
+    client: Any = redis.client
+    pushes = producer.SyncProducer(redis.url, KEY, 100)
+    items = [str(each) for each in range(40)]
+    pushes.push_many(items[:20], **when)
+    if "after" in when:
+        for each in items[20:]:
+            pushes.push(each, **when)
+    else:
+        pushes.push_many(items[20:], at=2)
+    taken: list[str] = []
+    while len(taken) < 40:
+        new = consumer.took(client.execute_command(*consumer.step(1, 1 << 20, [])))
+        taken += [item.decode() for item in new.items]
+        assert client.zcard(NAME["later"]) == 40 - len(taken)
+        assert not client.zcard(NAME["retry"])
+    assert taken == items
+
+
 def test_joining_again_keeps_the_turn_for_suspects(redis: RealServer, consumer: Consumer) -> None:
     """Else what is taken over the new connection would run beside the suspect."""
     client: Any = redis.client

@@ -219,6 +219,11 @@ def test_what_is_due_counts_from_its_time_on(redis: Server) -> None:
     assert not found.oldest_is_least
 
 
+def test_what_is_due_at_once_counts_from_its_push_on(redis: Server) -> None:
+    SyncProducer(redis.url, KEY, 10).push("x", once="key")
+    assert look(redis).oldest_seconds == pytest.approx(0, abs=5)
+
+
 # samples
 
 
