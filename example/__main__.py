@@ -8,6 +8,7 @@ import sys
 
 from .console import load_settings, take_no_arguments
 from .programs import PROGRAMS
+from .runtime.lifeline import AFTER_DRAIN
 from .runtime.parent import Parent
 
 
@@ -15,7 +16,7 @@ def main() -> int:
     take_no_arguments(__doc__, "python -m example")
     settings = load_settings()
     programs = {name: each.start for name, each in PROGRAMS.items() if each.is_part}
-    return Parent(programs, last="redis").live(kill_after=settings.drain_seconds + 2)
+    return Parent(programs, last="redis").live(kill_after=settings.drain_seconds + AFTER_DRAIN)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class TestParent:
 
     def test_a_killed_parent_leaves_no_orphan(self, parent: Launcher) -> None:
         children = self.children(parent)
-        assert len(children) == 4
+        assert len(children) == 5
         parent.processes[0].kill()
         parent.eventually(lambda: not [pid for pid in children if lives(pid)], within=2)
 
@@ -111,10 +111,18 @@ class TestParent:
         assert parent.stop() == [0]
         assert not parent.living()
 
-    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize(
+        ("who", "how", "status"),
+        [
+            ("worker", signal.SIGTERM, 1),
+            ("worker", signal.SIGKILL, 1),
+            ("parent", signal.SIGKILL, -signal.SIGKILL),
+        ],
+    )
     def test_what_a_task_has_started_ends_with_the_worker(
-        self, launch: Launch, redis: Server, folder: Path, how: int
+        self, launch: Launch, redis: Server, folder: Path, who: str, how: int, status: int
     ) -> None:
+        """Also where the parent is killed, which can tell nobody."""
         task = """
 import subprocess
 def work(item: str) -> None:
@@ -125,8 +133,9 @@ def work(item: str) -> None:
         parent = launch(launchers.parent, redis, PYTHONPATH=code, DRAIN_SECONDS="0")
         parent.start()
         parent.eventually(lambda: "CHILD: " in parent.stdout())
-        os.kill(self.child(parent, "worker"), how)
-        assert parent.processes[0].wait(20) == 1
+        main = parent.processes[0]
+        os.kill(main.pid if who == "parent" else self.child(parent, who), how)
+        assert main.wait(20) == status
         parent.eventually(lambda: not parent.living())
 
     def test_one_that_does_not_stop_is_killed_in_the_end(
@@ -147,7 +156,7 @@ def work(item: str) -> None:
         parent = launch(launchers.parent, redis, REDIS_URL=f"redis://127.0.0.1:{port}")
         parent.start()
         parent.works()
-        assert len(parent.living()) == 5
+        assert len(parent.living()) == 6
         assert parent.stop() == [0]
         assert not parent.living()
         assert "Redis away" not in parent.stdout().partition("stopping: SIGTERM")[2]

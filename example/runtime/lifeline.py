@@ -1,13 +1,17 @@
 """What ties a process to the one that started it: signals to stop, and the parent's death."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+from typing import NoReturn
 
 STOP = (signal.SIGTERM, signal.SIGINT)
 """The signals that ask for a stop. A parent may block them until its child handles them."""
+AFTER_DRAIN = 2.5
+"""Seconds that a stop takes beyond its drain: to tell Redis, to close the lifespan, to end."""
 
 
 def die_with_parent() -> None:
@@ -25,3 +29,51 @@ def die_with_parent() -> None:
     # The parent may have died before the kernel was told: then no signal comes.
     if os.getppid() != before or (parent and not parent.is_alive()):
         sys.exit(1)
+
+
+class Reaper:
+    """A process that kills groups of processes once this one has died, whatever it died of.
+
+    What a program has started, such as a pool, does not hear of the death of its parent's parent.
+    """
+
+    def __init__(self) -> None:
+        ours, self._pipe = os.pipe()
+        self._pid = os.fork()
+        if not self._pid:
+            os.close(self._pipe)
+            _reap(ours)
+        os.close(ours)
+
+    def watch(self, group: int) -> None:
+        """Kill this group, too."""
+        self._tell(group)
+
+    def forget(self, group: int) -> None:
+        """It has ended."""
+        self._tell(group)
+
+    def leave(self) -> None:
+        """To be called in each forked child: the pipe must have no other end than the parent's."""
+        os.close(self._pipe)
+
+    def close(self) -> None:
+        """End the process; it has nothing to kill if all groups are forgotten."""
+        os.close(self._pipe)
+        os.waitpid(self._pid, 0)
+
+    def _tell(self, group: int) -> None:
+        with contextlib.suppress(BrokenPipeError):  # somebody has killed it
+            os.write(self._pipe, f"{group}\n".encode())
+
+
+def _reap(pipe: int) -> NoReturn:
+    os.setpgid(0, 0)  # so that who kills our parent's group leaves us
+    groups: set[int] = set()
+    with open(pipe, "rb") as lines:
+        for line in lines:
+            groups ^= {int(line)}
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    os._exit(0)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 
-from .lifeline import STOP
+from .lifeline import STOP, Reaper
 from .store import NOT_NEEDED
 
 logger = logging.getLogger(__name__)
@@ -26,10 +26,12 @@ class Parent:
     def __init__(self, programs: Mapping[str, Callable[[], None]], last: str) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.last = last
+        # Before any child, and with the signals blocked: its end is this process's end.
+        self._reaper = Reaper()
         # Python 3.14's default unblocks TERM and INT here, and starts one more process.
         fork = multiprocessing.get_context("fork")
         self.alive = [
-            fork.Process(target=_child, args=(start,), name=name)
+            fork.Process(target=_child, args=(start, self._reaper), name=name)
             for name, start in programs.items()
         ]
         self.stopping = False
@@ -37,6 +39,8 @@ class Parent:
         self.status = 0
         for child in self.alive:
             child.start()
+            assert child.pid
+            self._reaper.watch(child.pid)
             logger.info("%s started with pid %s", child.name, child.pid)
 
     def live(self, kill_after: float) -> int:
@@ -56,6 +60,7 @@ class Parent:
             self._bury()
             if self.stopping:
                 self._tell(kill_after)
+        self._reaper.close()
         return self.status
 
     def _tell(self, kill_after: float) -> None:
@@ -72,14 +77,14 @@ class Parent:
             logger.error("%s does not stop: killed", child.name)
             child.kill()
             child.join()
-            _kill_group(child)
+            self._kill_group(child)
         self.alive.clear()
         self.status = 1
 
     def _bury(self) -> None:
         for child in [child for child in self.alive if not child.is_alive()]:
             self.alive.remove(child)
-            _kill_group(child)
+            self._kill_group(child)
             if not self._may_end(child):
                 logger.error("%s died with %s: stopping the rest", child.name, child.exitcode)
                 self.status = 1
@@ -93,15 +98,16 @@ class Parent:
         ends = {0, -signal.SIGTERM} if last else {0}
         return self.stopping and child.exitcode in ends
 
+    def _kill_group(self, child: BaseProcess) -> None:
+        """Kill what a child has started, such as a pool."""
+        assert child.pid
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        self._reaper.forget(child.pid)
 
-def _kill_group(child: BaseProcess) -> None:
-    """Kill what a child has started, such as a pool."""
-    assert child.pid
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
 
-
-def _child(start: Callable[[], None]) -> None:
+def _child(start: Callable[[], None], reaper: Reaper) -> None:
+    reaper.leave()
     # In a group of its own, a child does not get the terminal's Ctrl-C a second time.
     os.setpgid(0, 0)
     # A stop that comes early stays pending until the program has its handlers and unblocks it.

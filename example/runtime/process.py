@@ -16,13 +16,11 @@ from typing import NoReturn, Self
 
 import uvloop
 
-from .lifeline import STOP, die_with_parent
+from .lifeline import AFTER_DRAIN, STOP, die_with_parent
 from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
-AFTER_DRAIN = 2.0
-"""Seconds that a stop takes beyond its drain: for last answers, to tell Redis, to end."""
 BEAT_SECONDS = 10.0
 """A process says at least this often that it lives, even if the watchdog allows more."""
 CANCEL_SECONDS = 0.2

@@ -93,7 +93,7 @@ def test_a_longer_drain_needs_no_other_key(launch: Launch, redis: Server) -> Non
     )
     layout.start()
     layout.eventually(
-        lambda: "worker may take 32 s to stop; stop = 9 leaves it 8" in layout.stdout()
+        lambda: "worker may take 32.5 s to stop; stop = 9 leaves it 8" in layout.stdout()
     )
     layout.push(b"long")
     layout.eventually(lambda: "BEGUN: long" in layout.stdout())
