@@ -2,7 +2,7 @@
 
 import time
 
-from .hand import Hand
+from .hand import Hand, Standing
 from .slots import Slots
 
 STEP = 1024  # items that one request takes at most
@@ -37,7 +37,8 @@ class Appetite:
         free_bytes = self._bytes - self._slots.size() - waiting
         in_hand = len(self._hand.taken) + len(self._slots.running)
         room = min(STEP, self._slots.count + self._ahead - in_hand)
-        return 0 if in_hand and free_bytes <= 0 else max(0, room), free_bytes
+        must_end_first = free_bytes <= 0 or self._hand.standing is Standing.EMPTYING
+        return 0 if in_hand and must_end_first else max(0, room), free_bytes
 
     def is_satisfied(self) -> bool:
         """Whether all slots are taken and so much waits that a later request can take more."""

@@ -75,21 +75,23 @@ class Hand:
 
     # the consumer: one connection's name
 
-    async def join(self, is_stopping: bool) -> bool:
-        """Register in the place of the former consumer. Returns whether the hand is still ours.
+    async def join(self, is_stopping: bool, running: Iterable[int]) -> bool:
+        """Register in the place of the former consumer. Returns whether others have our hand now.
 
         Raises LackingError, before it registers, if the server or the user's rights lack what a
         worker needs. If `is_stopping`, no item is charged for this worker's end from now on.
+        `running` are the ids that slots run.
         """
         await ensure(self._connection, self._key, "worker")
         is_kept = bool(await self._ask(self._consumer.join()))
         self._consumer.joined()
         self.standing, self._tended_at = Standing.UNSETTLED, 0.0
+        lost = [] if is_kept else self._known(running)
         if not is_kept:
             self._forget()
         if is_stopping:
             await self._ask(self._consumer.stop())
-        return is_kept
+        return bool(lost)
 
     async def part(self) -> None:
         """Close the connection, with all requests that are under way."""
@@ -287,14 +289,18 @@ class Hand:
         know, is `taken` again: Redis was rolled back to an older state.
         """
         await self._tell_runs()
-        known = [*running, *self.done, *self.failed, *self.giving]
-        known += [item_id for item_id, _ in self.taken]
+        known = self._known(running)
         # The first TEND lists all consumers. Some are dead for sure: their processes were here.
         if dead := await self._tend(known, []):
             await self._tend([*known, *(item_id for item_id, _ in self.taken)], dead)
             logger.info("took over from %d dead workers", len(dead))
         self._tended_at = time.monotonic()
         return bool(dead)
+
+    def _known(self, running: Iterable[int]) -> list[int]:
+        """The ids of all that is in hand as far as we know."""
+        taken = [item_id for item_id, _ in self.taken]
+        return [*running, *self.done, *self.failed, *self.giving, *taken]
 
     async def _tend(self, known: list[int], dead: list[bytes]) -> list[bytes]:
         reply = await self._ask(self._consumer.tend(known, dead, self._dead_limit))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from .task import Again, Attempt, GiveUp, doing
+from .task import MOST, Again, Attempt, GiveUp, doing
 
 logger = logging.getLogger(__name__)
 
@@ -112,12 +112,15 @@ class Slots:
         """Whether no slot is free."""
         return len(self.running) >= self._concurrency
 
-    @property
-    def are_worn_out(self) -> bool:
-        """Whether half of the slots are lost to tasks that cannot be stopped."""
+    def are_worn_out(self, alone: bool) -> bool:
+        """Whether tasks that cannot be stopped have half of the slots, or one if it runs alone."""
         long_ago = time.monotonic() - GRACE
         lost = sum(slot.is_abandoned and slot.deadline < long_ago for slot in self.running.values())
-        return lost >= (self._concurrency + 1) // 2
+        return lost >= (1 if alone else (self._concurrency + 1) // 2)
+
+    def unreported(self) -> list[int]:
+        """The ids of what runs, and has not been reported to have run too long."""
+        return [item_id for item_id, slot in self.running.items() if not slot.is_abandoned]
 
     def size(self) -> int:
         """Bytes of all items that run."""
@@ -247,13 +250,27 @@ class Slots:
 
 
 def _failure(error: BaseException) -> Failure:
-    match error:
+    said = _said(error)
+    why, unsaid = _described(said), None if said is error else error
+    match said:
         case GiveUp():
-            return Failure(_described(error), is_final=True)
-        case Again():
-            return Failure(_described(error), after=error.after)
+            return Failure(why, unsaid, is_final=True)
+        case Again(after=int() | float() as after) if 0 <= after <= MOST:
+            return Failure(why, unsaid, after=after)
         case _:
-            return Failure(_described(error), error)
+            return Failure(why, error)
+
+
+def _said(error: BaseException) -> BaseException:
+    """What the task says of its item, if a TaskGroup has put that into a group; else `error`."""
+    if isinstance(error, BaseExceptionGroup):
+        for kind in (GiveUp, Again):
+            group: BaseException | None = error.subgroup(kind)
+            while isinstance(group, BaseExceptionGroup):
+                group = group.exceptions[0]
+            if group:
+                return group
+    return error
 
 
 def _described(error: BaseException) -> str:

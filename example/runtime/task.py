@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 MOST = 1e9  # seconds until another attempt, some thirty years
 
@@ -22,6 +24,10 @@ class Again(Exception):  # noqa: N818
         if not 0 <= after <= MOST:
             raise ValueError(f"Again(after={after!r}): use seconds from 0 to {MOST:.0f}")
         self.after = after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that it may come out of another process.
+        return partial(type(self), after=self.after), self.args
 
 
 @dataclass(frozen=True)
@@ -48,5 +54,11 @@ The description is made only if somebody asks: most tasks do not.
 def attempt() -> Attempt:
     """The attempt that this code is part of: also in plain functions, and in their threads if
     these were started by `asyncio.to_thread`. Raises LookupError outside of any."""
-    describe, each, deadline = doing.get()
+    try:
+        describe, each, deadline = doing.get()
+    except LookupError:
+        raise LookupError(
+            "no task runs here: call attempt() in the task, and give other threads and processes"
+            " what it returns"
+        ) from None
     return describe(each, deadline)

@@ -123,7 +123,7 @@ class Worker:
         """Work until `stop`, or until too many slots are lost to tasks that cannot be stopped."""
         while self.life in (Life.JOINING, Life.WORKING):
             await self._try(self._turn)
-            if self.slots.are_worn_out:
+            if self.slots.are_worn_out(alone=self.hand.standing is Standing.EMPTYING):
                 logger.error("worker ends: too many tasks cannot be stopped")
                 break
 
@@ -229,11 +229,11 @@ class Worker:
     async def _join(self) -> None:
         if self.hand.standing is not Standing.UNREGISTERED:
             return
-        is_kept = await self.hand.join(is_stopping=self.life is Life.DRAINING)
+        is_lost = await self.hand.join(self.life is Life.DRAINING, self.slots.unreported())
         if self.life is Life.JOINING:
             self.life = Life.WORKING
             self._ready()
-        elif not is_kept:
+        elif is_lost:
             logger.warning("was taken for dead: others do what was in hand")
 
     async def _step(self, want: int, size: int = 0) -> None:

@@ -29,6 +29,12 @@ def tell(what: str, item: bytes | str) -> None:
 
 
 def act(words: list[str]) -> None:
+    if "grouped" in words:  # as a TaskGroup raises it
+        try:
+            act([word for word in words if word != "grouped"])
+        except Exception as error:
+            told = ExceptionGroup("of one", [error])
+            raise ExceptionGroup("of two", [OSError("besides"), told]) from None
     if "die" in words:
         os.kill(os.getpid(), signal.SIGKILL)
     if "fail" in words:
@@ -80,12 +86,19 @@ async def raises_what_it_got(item: str) -> None:
         raise ValueError("\udc80")
     if item == "mute":
         raise MuteError
+    if item == "timeless":
+        raise TimelessError
     tell("end", item)
 
 
 class MuteError(Exception):
     def __str__(self) -> str:
         raise LookupError
+
+
+class TimelessError(Again):
+    def __init__(self) -> None:
+        pass
 
 
 TASKS: dict[str, slots.Work] = {

@@ -14,7 +14,7 @@ import pytest
 
 from ..layout import ROOT, Layout
 from ..mine import Mine
-from ..package import package
+from ..package import demo, package
 from ..server import Server
 from ..waiting import eventually
 
@@ -85,27 +85,18 @@ def test_several_kinds_of_task(start: Start) -> None:
     worker.eventually(lambda: "no such task: {'kind': 'thumbnail'" in worker.stdout())
 
 
-TASKS = """
-async def work(item: str) -> None:
-    print("works", item)
-
-async def urgent(item: str) -> None:
-    print("hurries", item)
-"""
-
-
 def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], redis: Server) -> None:
     """The drop-in as it is shipped. Both are waited for by `ready`."""
     layout = launch(Layout, redis)
-    package(layout.folder, tasks=TASKS)
+    package(layout.folder, tasks=demo("tasks") + CODE["Several queues, and priorities"])
     layout.environ["PYTHONPATH"] = str(layout.folder)
     name = "supervisord.d/queues.conf"
     shutil.copy(ROOT / f"{name}.example", layout.folder / name)
     layout.start()
     redis.client.lpush("URGENT", "one")
     redis.client.lpush("TESTING", "two")
-    layout.eventually(lambda: layout.said("worker_urgent:worker_urgent_00", "hurries one"))
-    layout.eventually(lambda: layout.said("worker", "works two"))
+    layout.eventually(lambda: layout.said("worker_urgent:worker_urgent_00", "one is urgent"))
+    layout.eventually(lambda: layout.said("worker", "WORKING: two"))
     layout.eventually(lambda: layout.ctl("ready", "worker_urgent").returncode == 0)
 
 

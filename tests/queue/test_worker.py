@@ -3,13 +3,14 @@
 import asyncio
 import functools
 import json
+import multiprocessing
 import os
 import re
 import signal
 import subprocess
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from redis.exceptions import ResponseError
 
 from example.runtime import process, slots, worker
 from example.runtime.queue import SOURCE, Consumer
-from example.runtime.task import Again, attempt
+from example.runtime.task import Again, GiveUp, attempt
 
 from ..layout import Layout
 from ..server import Server
@@ -175,6 +176,45 @@ def test_a_task_may_say_when_to_try_its_item_again(workers: Workers, work: str) 
         Again(after=-1)
 
 
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("grouped giveup", "given up (1 of 1): GiveUp: told to give up"),
+        ("grouped again 0", "again in 0.0 s (1 of 5): Again: told to wait"),
+    ],
+)
+def test_what_a_task_says_is_heard_also_from_a_task_group(
+    workers: Workers, item: str, told: str
+) -> None:
+    """And what else the group has is in the log."""
+    workers.start()
+    workers.push(item)
+    workers.eventually(lambda: told in workers.log() and workers.at_rest())
+    assert "OSError: besides" in workers.log()
+    assert len(workers.told("start")) <= 2
+
+
+def test_what_a_task_says_may_come_out_of_another_process() -> None:
+    """And be of a class of the user's own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        again = pool.submit(wait_longer).exception()
+        assert isinstance(again, Longer)
+        assert (again.after, str(again)) == (60, "busy")
+        assert isinstance(pool.submit(give_up).exception(), GiveUp)
+
+
+class Longer(Again):
+    pass
+
+
+def wait_longer() -> None:
+    raise Longer("busy", after=60)
+
+
+def give_up() -> None:
+    raise GiveUp("no")
+
+
 def test_a_task_knows_its_attempt_and_json_lines_tell_it(workers: Workers) -> None:
     """Also in a thread, and beside what `extra` gives. Deaths count apart."""
     first = workers.start("thread")
@@ -189,7 +229,7 @@ def test_a_task_knows_its_attempt_and_json_lines_tell_it(workers: Workers) -> No
     assert (line["attempt"], line["deaths"]) == (2, 1)
     assert 0 < line["left"] <= 50
     assert any(f"item {line['item'].split('#')[0]}#" in each["message"] for each in lines)
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError, match="give other threads and processes what it returns"):
         attempt()
 
 
@@ -207,12 +247,14 @@ def test_the_dead_list_loses_its_oldest_and_tells_so(workers: Workers) -> None:
         ("exit", b"SystemExit: 2"),
         ("surrogate", b"ValueError: \\udc80"),
         ("mute", b"MuteError: (its __str__ fails)"),
+        ("timeless", b"TimelessError: "),
     ],
 )
 def test_whatever_a_task_raises_is_its_items_failure_only(
     workers: Workers, item: str, why: bytes
 ) -> None:
-    """An exit, a text that is no UTF-8, an exception without one: the worker lives on."""
+    """An exit, a text that is no UTF-8, an exception without one, an Again that does not say when:
+    the worker lives on."""
     worker = workers.start("raises", max_attempts=1)
     workers.push(item, "other")
     (entry,) = workers.eventually(workers.dead)
@@ -363,6 +405,37 @@ def test_a_worker_whose_slots_cannot_be_freed_makes_room_for_another(
     assert worker.wait(10) == 1
     workers.eventually(workers.at_rest)
     assert len(workers.dead()) == 2
+
+
+def test_a_suspect_that_cannot_be_stopped_runs_with_nothing_beside_it_either(
+    workers: Workers,
+) -> None:
+    """Its worker starts nothing more, and makes room for another."""
+    workers.redis.client.zadd(workers.key("suspects"), {"x#1 2 0 nap 600 suspect": 1})
+    worker = workers.start("thread", job_timeout=0.2, max_attempts=1, drain_seconds=0)
+    workers.eventually(lambda: workers.told("start"))
+    workers.push("other")
+    assert worker.wait(10) == 1
+    assert workers.told("start") == ["nap 600 suspect"]
+    workers.start()
+    workers.eventually(lambda: "other" in workers.told("end"))
+
+
+@pytest.mark.parametrize(("item", "lost"), [("nap 3", 1), ("first", 0)])
+def test_a_worker_is_taken_for_dead_only_where_it_loses_something(
+    workers: Workers, item: str, lost: int
+) -> None:
+    workers.start()
+    workers.push(item)
+    workers.eventually(lambda: workers.told("start") and workers.in_hand() == lost)
+    client: Any = workers.redis.client
+    (name,) = client.zrange(workers.key("workers"), 0, -1)
+    other = Consumer(KEY)
+    for request in (other.join(), other.tend([], [name], 10), other.leave()):
+        client.execute_command(*request)
+    workers.push("last")
+    workers.eventually(lambda: "last" in workers.told("end"))
+    assert workers.log().count("taken for dead") == lost
 
 
 # stopping
