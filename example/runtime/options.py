@@ -1,7 +1,10 @@
 """The server's options: UVICORN_* in the environment, as uvicorn's own command reads them."""
 
 import ipaddress
+import math
 import os
+import re
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,12 @@ ELSEWHERE = {
 """What uvicorn's command has and is something else here; and what that is."""
 
 
+NEEDED = {"ssl_": "ssl_certfile", "limit_max_requests_": "limit_max_requests"}
+"""Options that begin so, and what they need."""
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ -~\x80-\xff]*")
+"""A header field: RFC 9110, 5.1 and 5.5."""
+
+
 class OptionsError(Exception):
     """One or more variables hold what they must not; the message names each of them."""
 
@@ -72,11 +81,10 @@ def read() -> dict[str, Any]:
                 raise ValueError(ELSEWHERE[parameter.name])
             value, _ = parameter.handle_parse_result(context, {}, [])
             options[parameter.name] = _checked(parameter.name, value)
-        except (click.UsageError, ImportFromStringError, OSError, ValueError) as error:
+        except (click.UsageError, ImportFromStringError, ImportError, OSError, ValueError) as error:
             text = error.message if isinstance(error, click.UsageError) else str(error)
             wrong.append(f"{variable}: {text}")
-    if "ssl_keyfile" in options and "ssl_certfile" not in options:
-        wrong.append(f"{PREFIX}SSL_CERTFILE: is missing beside {PREFIX}SSL_KEYFILE")
+    wrong += _missing(options)
     if allowed := os.environ.get("FORWARDED_ALLOW_IPS"):
         try:
             _checked("forwarded_allow_ips", allowed)
@@ -87,11 +95,21 @@ def read() -> dict[str, Any]:
     return options
 
 
+def _missing(options: dict[str, Any]) -> list[str]:
+    """What others have no effect without."""
+    return [
+        f"{PREFIX}{needed.upper()}: is missing beside {PREFIX}{name.upper()}"
+        for name in options
+        for prefix, needed in NEEDED.items()
+        if name.startswith(prefix) and needed not in options
+    ]
+
+
 def _checked(name: str, value: Any) -> Any:
     """What uvicorn would take and then not serve with."""
     least = 1 if name.startswith("limit_") and name != "limit_max_requests_jitter" else 0
-    if isinstance(value, int | float) and value < least:
-        raise ValueError(f"{value} is less than {least}")
+    if isinstance(value, int | float) and not least <= value < math.inf:
+        raise ValueError(f"{value:g} is not a number from {least} on")
     if name == "http" and value not in ("auto", "h11", "httptools"):
         raise ValueError(f"{value!r} is not auto, h11 or httptools")
     if name == "root_path" and value and (value[0] != "/" or value[-1] == "/"):
@@ -100,11 +118,14 @@ def _checked(name: str, value: Any) -> Any:
         import_from_string(WS_PROTOCOLS.get(value, value))
     if name in ("ssl_keyfile", "ssl_certfile", "ssl_ca_certs"):
         Path(value).read_bytes()
+    if name == "ssl_cert_reqs":
+        ssl.VerifyMode(value)
+    if name == "ssl_version":
+        ssl.SSLContext(value).wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
     if name == "headers":
-        pairs = [header.partition(":") for header in value]
-        if not all(colon and key for key, colon, _ in pairs):
+        if not all(map(HEADER.fullmatch, value)):
             raise ValueError("is not Name:value, with blanks between several")
-        return [(key, text) for key, _, text in pairs]
+        return [tuple(header.split(":", 1)) for header in value]
     if name == "forwarded_allow_ips" and value != "*":
         for host in value.split(","):
             ipaddress.ip_network(host.strip())

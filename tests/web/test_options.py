@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import uvicorn
 
 from example.runtime import options
 
@@ -50,15 +52,88 @@ def test_wrong_ones_are_told_all_at_once(launch: Callable[..., Any], redis: Serv
     assert "UVICORN_PORT: set PORT, or `socket` in supervisord.conf" in said
 
 
+# Each option of uvicorn's command that is one here: values that are taken, and that are refused.
+TAKEN: dict[str, tuple[list[str], list[str]]] = {
+    "http": (["h11", "httptools", "auto"], ["zttp", "a.b:C"]),
+    "ws": (["none", "auto", "websockets-sansio"], ["wsproto", "nowhere:Protocol", "nonsense"]),
+    "ws_max_size": (["1000"], ["-1", "1e3", "big"]),
+    "ws_max_queue": (["8"], ["-1", "1.5"]),
+    "ws_ping_interval": (["0", "5.5"], ["-1", "nan", "inf", "often"]),
+    "ws_ping_timeout": (["5.5"], ["-1", "nan", "soon"]),
+    "ws_per_message_deflate": (["0", "true"], ["2", "perhaps"]),
+    "lifespan": (["on", "off", "auto"], ["maybe"]),
+    "interface": (["asgi3", "asgi2", "wsgi", "auto"], ["asgi4"]),
+    "access_log": (["1", "no"], ["2", "some"]),
+    "proxy_headers": (["1", "no"], ["2"]),
+    "server_header": (["1", "no"], ["2"]),
+    "date_header": (["1", "no"], ["2"]),
+    "forwarded_allow_ips": (["*", "10.0.0.0/8, ::1"], ["10.0.0.1/8", "*,::1", "proxy", "::1,"]),
+    "root_path": (["/api", "/a/b"], ["api", "/api/", "/"]),
+    "limit_concurrency": (["100"], ["0", "-1", "many"]),
+    "backlog": (["100"], ["-1", "many"]),
+    "limit_max_requests": (["1000"], ["0", "-1"]),
+    "limit_max_requests_jitter": (["0", "100"], ["-1"]),
+    "timeout_keep_alive": (["0", "5"], ["-1", "1.5", "soon"]),
+    "ssl_keyfile": (["{pem}"], ["/nowhere.pem"]),
+    "ssl_certfile": (["{pem}"], ["/nowhere.pem"]),
+    "ssl_keyfile_password": (["secret"], []),
+    "ssl_version": ([str(int(ssl.PROTOCOL_TLS_SERVER))], ["99", str(int(ssl.PROTOCOL_TLS_CLIENT))]),
+    "ssl_cert_reqs": (["0", "1", "2"], ["3", "required"]),
+    "ssl_ca_certs": (["{pem}"], ["/nowhere.pem"]),
+    "ssl_ciphers": (["ECDHE+AESGCM"], []),
+    "headers": (["A:b", "A:b X-C:d:e F:"], ["A", ":b", "A(:b", "\N{SNOWMAN}:b", "A:\N{SNOWMAN}"]),
+    "h11_max_incomplete_event_size": (["1000"], ["-1"]),
+    "reset_contextvars": (["1", "no"], ["2"]),
+    "factory": (["1", "no"], ["2"]),
+}
+BESIDE = {"UVICORN_SSL_CERTFILE": "{pem}", "UVICORN_LIMIT_MAX_REQUESTS": "1"}
+
+
+def test_each_option_of_uvicorn_is_one_here_or_set_elsewhere() -> None:
+    """Also those that a newer uvicorn brings."""
+    names = {each.name for each in uvicorn.main.params}
+    assert names == TAKEN.keys() | options.ELSEWHERE.keys()
+    assert not TAKEN.keys() & options.ELSEWHERE.keys()
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_an_option_is_taken_or_refused_by_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = tmp_path / "site.pem"
+    pem.touch()
+    good, bad = TAKEN[name]
+    variable = f"UVICORN_{name.upper()}"
+    for value in good:
+        for each, text in {**BESIDE, variable: value}.items():
+            monkeypatch.setenv(each, text.format(pem=pem))
+        assert name in options.read()
+    for value in bad:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(options.OptionsError, match=f"^wrong setting: {variable}: .+"):
+            options.read()
+
+
+@pytest.mark.parametrize("name", options.ELSEWHERE)
+def test_what_is_set_elsewhere_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says, with the place."""
+    monkeypatch.setenv(f"UVICORN_{name.upper()}", "1")
+    where = re.escape(options.ELSEWHERE[name])
+    with pytest.raises(options.OptionsError, match=f"UVICORN_{name.upper()}: {where}$"):
+        options.read()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"UVICORN_SSL_CERTFILE": "/nowhere.pem"},
         {"UVICORN_SSL_CERTFILE": "/etc/hostname"},
         {"UVICORN_SSL_KEYFILE": "/etc/hostname"},
+        {"UVICORN_SSL_CA_CERTS": "/etc/hostname"},
+        {"UVICORN_LIMIT_MAX_REQUESTS_JITTER": "5"},
         {"UVICORN_WS": "nowhere:Protocol"},
     ],
-    ids=["missing", "no certificate", "key alone", "websockets"],
+    ids=["missing", "no certificate", "key alone", "authority alone", "jitter alone", "websockets"],
 )
 def test_what_cannot_be_loaded_is_told(
     wrong: dict[str, str], launch: Callable[..., Any], redis: Server
