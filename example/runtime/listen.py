@@ -12,6 +12,9 @@ from uvicorn.config import STARTUP_FAILURE
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 2048
+"""uvicorn's own."""
+
 
 def listeners(host: str, port: int, backlog: int, prefix: str = "") -> list[socket.socket]:
     """The listening socket at descriptor 0 where there is one, else those of `host`:`port`.
@@ -49,6 +52,15 @@ def inherited_socket() -> socket.socket | None:
         listener.close()
         return None
     return listener
+
+
+def backlog() -> int:
+    """How many connections may wait: what supervisord's file says of the socket, or BACKLOG.
+
+    Event loops listen again on a socket that they are given, so that it has to be known.
+    """
+    told = os.environ.get("LISTEN_BACKLOG", "")
+    return int(told) if told.isdecimal() else BACKLOG
 
 
 def _tell_what_is_not_read(given: socket.socket, host: str, port: int) -> None:

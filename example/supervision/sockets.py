@@ -45,6 +45,7 @@ def install(plugin: Plugin, _: object) -> None:
     for name in plugin.supervisord.process_groups:
         sockets.hold(name)
     plugin.before(plugin.supervisord, "add_process_group", sockets.before_add)
+    plugin.before(plugin.options, "execve", sockets.before_exec)
     plugin.subscribe(ProcessGroupAddedEvent, sockets.on_added)
     plugin.subscribe(ProcessStateStartingEvent, sockets.on_start)
     plugin.subscribe(ProcessGroupRemovedEvent, sockets.on_removed)
@@ -59,6 +60,12 @@ class Sockets:
         self._plugin = plugin
         self._held: dict[str, Held] = {}
         self._left: list[Left] = []
+
+    def before_exec(self, _filename: str, _argv: list[str], env: dict[str, str]) -> None:
+        # A program that listens on it again, as event loops do, sets the backlog anew.
+        config = getattr(self._plugin.process_of(env).group.config, "socket_config", None)
+        if config and (backlog := config.get_backlog()):
+            env["LISTEN_BACKLOG"] = str(backlog)
 
     def hold(self, name: str) -> None:
         group = self._plugin.supervisord.process_groups[name]

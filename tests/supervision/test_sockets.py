@@ -1,7 +1,9 @@
 """sockets: a listening socket outlives its programs."""
 
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..launchers import SCRIPTS
-from ..server import free_port
+from ..layout import Layout
+from ..server import Server, free_port
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -155,6 +158,38 @@ def test_a_reload_refuses_nobody(kind: str, foreign: Make, folder: Path) -> None
         assert asked.result() > 10
     assert refuses(other)
     assert "Traceback" not in here.log()
+
+
+@pytest.mark.skipif(not shutil.which("ss"), reason="needs ss")
+@pytest.mark.parametrize("kind", ["tcp", "tcp6", "unix"])
+def test_the_files_backlog_is_that_of_app(
+    kind: str, launch: Callable[..., Any], redis: Server
+) -> None:
+    """Although a server listens on its socket once more; unless it is told another."""
+    layout: Layout = launch(Layout, redis)
+    where = {
+        "tcp": f"tcp://127.0.0.1:{layout.port}",
+        "tcp6": f"tcp://[::]:{layout.port}",
+        "unix": f"unix://{layout.folder}/app.sock",
+    }[kind]
+    mine = f"[fcgi-program:app]\nsocket = {where}\nsocket_backlog = 77\n"
+    layout.override("port", mine)
+    layout.start()
+    layout.ready()
+    assert backlog(where) == 77
+    layout.override("port", f'{mine}environment = UVICORN_BACKLOG="88"\n')
+    layout.ctl("update", check=True)
+    layout.eventually(lambda: backlog(where) == 88)
+
+
+def backlog(where: str) -> int:
+    """How many connections may wait there, by ss: Send-Q of a listening socket."""
+    command = ["ss", "--no-header", "--numeric", "--listening", "--tcp", "--unix"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    name = where.partition("://")[2]
+    names = {name, name.replace("[::]", "*")}
+    [found] = [cells for cells in map(str.split, lines.splitlines()) if names & {*cells}]
+    return int(found[3])
 
 
 def test_a_reload_that_switches_it_off(foreign: Make, folder: Path) -> None:
