@@ -5,18 +5,22 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from xmlrpc.client import ServerProxy
 
 import pytest
+from supervisor.xmlrpc import SupervisorTransport
 
 from .launchers import SCRIPTS
 from .layout import Layout
 from .server import Server
 from .waiting import eventually
+from .web.proxies import certify
 
 Launch = Callable[..., Any]
 Popen = Callable[..., subprocess.Popen[str]]
@@ -53,6 +57,25 @@ def test_readiness_depends_on_redis_and_liveness_does_not(layout: Layout) -> Non
     assert health(layout).stdout == "healthy\n"
     layout.redis.start()
     layout.eventually(lambda: status(layout, "/readyz") == 200)
+
+
+def test_a_redis_that_never_was_there_is_nobodys_fault(launch: Launch, redis: Server) -> None:
+    """Who waits for it is not ready, and for as long as that may take its start is not overdue."""
+    redis.kill()
+    layout = launch(Layout, redis)
+    layout.override("none", "[program:redis]\nautostart = false\n")
+    layout.start()
+    layout.eventually(lambda: status(layout, "/livez") == 200)
+    layout.eventually(lambda: layout.ctl("ready").stdout.count("Redis away since") == 3)
+    # supervisord counts from the start on.
+    started = time.time()
+    layout.eventually(lambda: time.time() - started > 1)
+    transport = SupervisorTransport("local", "local", f"unix://{layout.folder}/var/supervisor.sock")
+    with ServerProxy("http://127.0.0.1", transport) as server:
+        rows: Any = server.supervision.ready()
+    waiting = {row["name"]: row["starting_seconds"] for row in rows if "starting_seconds" in row}
+    assert waiting == {"beat:beat_00": 0, "beat:beat_01": 0, "worker:worker_00": 0}
+    assert health(layout).stdout == "healthy\n"
 
 
 def test_a_redis_that_hangs_is_not_ready(layout: Layout) -> None:
@@ -100,15 +123,27 @@ def test_app_is_asked_wherever_supervisord_listens_for_it(launch: Launch, redis:
     assert health(layout).stdout == f"app does not answer /livez at {where}\n"
 
 
-def test_an_app_that_speaks_tls_is_asked_by_tls(launch: Launch, redis: Server) -> None:
-    layout = launch(Layout, redis)
-    key, certificate = f"{layout.folder}/key.pem", f"{layout.folder}/certificate.pem"
-    make = f"openssl req -x509 -nodes -newkey rsa:2048 -days 1 -keyout {key} -out {certificate}"
-    subprocess.run([*make.split(), "-subj", "/CN=x"], check=True, capture_output=True)
-    layout.environ |= {"UVICORN_SSL_KEYFILE": key, "UVICORN_SSL_CERTFILE": certificate}
+@pytest.mark.parametrize(("host", "client"), [("[::]", "none"), ("127.0.0.1", "required")])
+def test_app_is_asked_where_it_serves_tls_itself(
+    host: str, client: str, folder: Path, launch: Launch, redis: Server
+) -> None:
+    """Also on all addresses of IPv6 and IPv4, and where clients have to show a certificate."""
+    certify(folder)
+    pem = str(folder / "site.pem")
+    files = {"UVICORN_SSL_CERTFILE": pem, "UVICORN_SSL_CA_CERTS": str(folder / "c.pem")}
+    reqs = {"none": "0", "required": "2"}[client]
+    layout = launch(Layout, redis, **files, UVICORN_SSL_CERT_REQS=reqs)
+    where = f"tcp://{host}:{layout.port}"
+    layout.override("port", f"[fcgi-program:app]\nsocket = {where}\n")
     layout.start()
     layout.ready()
-    assert health(layout).stdout == "healthy\n"
+    assert health(layout, "--ready").stdout == "healthy\n"
+    for each in ("app:app_00", "app:app_01"):
+        layout.signal(each, "STOP")
+    done = health(layout)
+    for each in ("app:app_00", "app:app_01"):
+        layout.signal(each, "CONT")
+    assert done.stdout == f"app does not answer /livez at {where}\n"
 
 
 def test_without_app_the_rest_is_judged_alone(launch: Launch, redis: Server) -> None:

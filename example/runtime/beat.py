@@ -51,7 +51,10 @@ async def run(
             logger.error("wrong schedule: %s", fault)
         sys.exit(2)
     beat = Beat(url, key, schedule, limit)
-    outage = OutageLog(url, lambda trouble: process.status(trouble or beat.doing()))
+    outage = OutageLog(
+        url,
+        lambda trouble: process.held_up(trouble) if trouble else process.status(beat.doing()),
+    )
     beating = asyncio.create_task(_beat(process, beat, outage))
     told = asyncio.create_task(process.stopping.wait())
     await asyncio.wait({beating, told}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from types import ModuleType
 from typing import Any
 
-from .process import Process
+from .process import Process, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -40,28 +40,11 @@ async def of(file: ModuleType, process: Process) -> AsyncIterator[None]:
 
 async def _open(process: Process, context: AbstractAsyncContextManager[Any]) -> None:
     # In this very task, since some libraries want to be closed where they were opened.
-    async with _until_stop(process):
-        await context.__aenter__()
-
-
-@contextlib.asynccontextmanager
-async def _until_stop(process: Process) -> AsyncIterator[None]:
-    """Break off the body, and exit with 0, when a stop comes."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.create_task(process.stopping.wait())
     try:
-        async with asyncio.timeout(None) as opening:
-            stop.add_done_callback(interrupt := lambda _: opening.reschedule(loop.time()))
-            try:
-                yield
-            finally:
-                stop.remove_done_callback(interrupt)
-    except TimeoutError:
-        if opening.expired():
-            sys.exit(0)
-        raise
-    finally:
-        stop.cancel()
+        async with process.until_stop():
+            await context.__aenter__()
+    except StoppedError:
+        sys.exit(0)
 
 
 async def _close(context: AbstractAsyncContextManager[Any]) -> None:

@@ -25,6 +25,8 @@ def notify(message: str) -> None:
                 # Whoever looks at it has made it: beside supervisord nobody does.
                 os.utime(file)
         return
+    if not message:
+        return
     if address.startswith("@"):
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:

@@ -5,12 +5,13 @@ import contextlib
 import faulthandler
 import gc
 import logging
+import math
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
 """A process says at least this often that it lives, even if the watchdog allows more."""
+HELD_UP_SECONDS = 60
+"""A program counts as held up by another for so long, unless it says so again."""
 CANCEL_SECONDS = 0.2
 """What is left of the tasks has so long to end when the process ends at once."""
 COLLECT_AFTER = 10_000
@@ -48,6 +51,10 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     gc.freeze()
 
 
+class StoppedError(Exception):
+    """A stop has come before what was begun had ended."""
+
+
 class Process:
     """What a launcher sees of a program, as an async context around its main loop.
 
@@ -63,7 +70,9 @@ class Process:
         self.drain_seconds: float | None = None
         """How long what is in hand may take to end. The manager is told, with AFTER_DRAIN added."""
         self._told_to_stop = 0.0
-        self._sign_of_life = "WATCHDOG=1"
+        self._is_ready = False
+        self._repeated = ""
+        """What each sign of life says again: a manager that was busy may have missed the first."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -88,22 +97,65 @@ class Process:
             await _cancel_all_others()
             exit_at_once(self.exit_at_once)
 
+    @contextlib.asynccontextmanager
+    async def until_stop(self) -> AsyncIterator[None]:
+        """Run the body; break it off, and raise StoppedError, if a stop comes before its end."""
+        try:
+            async with asyncio.timeout(None) as body:
+                watch = asyncio.create_task(self._break_off(body))
+                try:
+                    yield
+                finally:
+                    # A stop that comes from now on finds nothing to break off.
+                    watch.cancel()
+        except TimeoutError:
+            if body.expired():
+                raise StoppedError from None
+            raise
+
+    async def _break_off(self, body: asyncio.Timeout) -> None:
+        await self.stopping.wait()
+        body.reschedule(asyncio.get_running_loop().time())
+
     def ready(self, status: str) -> None:
-        """Announce that the program does its work now; `status` is one line for people."""
+        """Announce that the program does its work now; `status` is one line for people.
+
+        Not once a stop has come.
+        """
+        if self.stopping.is_set():
+            return
         logger.info("%s ready: %s", self.name, status)
         news = "READY=1"
         if self.drain_seconds is not None:
             # X_ marks an extension: sd_notify(3) has no message for this before the stop.
             news += f"\nX_STOP_SECONDS={self.drain_seconds + AFTER_DRAIN:g}"
         notify(f"{news}\nSTATUS={status}")
-        # Each sign of life repeats it: a manager that was busy may have missed the first.
-        self._sign_of_life = f"{news}\nWATCHDOG=1"
+        self._repeated = news
+        self._is_ready = True
 
     def status(self, status: str, **counts: int) -> None:
         """Announce the program's state, in one line for people; `counts` are for metrics."""
         # X_ marks an extension, see above.
         told = "".join(f"\nX_COUNT_{name.upper()}={count}" for name, count in counts.items())
         notify(f"STATUS={status}{told}")
+        if not self._is_ready:
+            self._repeated = ""
+
+    def held_up(self, why: str) -> None:
+        """As `status`, of a program that waits for another, which is not to blame for that.
+
+        Before it is ready, it gets more time for its start, until it says another status.
+        """
+        self.status(why)
+        if not self._is_ready:
+            self._repeated = f"EXTEND_TIMEOUT_USEC={HELD_UP_SECONDS * 10**6}"
+            notify(self._repeated)
+
+    def end(self, why: str) -> None:
+        """Announce that the program ends as it was set up to, and why, in one line for people."""
+        logger.info("%s ends: %s", self.name, why)
+        notify(f"STOPPING=1\nX_END={why}")
+        self._repeated = ""
 
     def _stop(self, number: signal.Signals) -> None:
         if self.stopping.is_set() and time.monotonic() - self._told_to_stop < ECHO_SECONDS:
@@ -114,15 +166,16 @@ class Process:
         logger.info("%s stopping: %s", self.name, number.name)
         notify("STOPPING=1")
         self._told_to_stop = time.monotonic()
-        self._sign_of_life = "WATCHDOG=1"
+        self._repeated = ""
         self.stopping.set()
 
     async def _feed_watchdog(self) -> None:
         # This runs in the event loop on purpose: if the loop is blocked, it must fall silent.
         seconds = watchdog_seconds()
-        while seconds:
-            notify(self._sign_of_life)
-            await asyncio.sleep(min(seconds / 3, BEAT_SECONDS))
+        sign = "WATCHDOG=1" if seconds else ""
+        while True:
+            notify(f"{self._repeated}\n{sign}".strip())
+            await asyncio.sleep(min((seconds or math.inf) / 3, BEAT_SECONDS))
 
 
 async def _cancel_all_others() -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from . import listen, options
 from .health import Probes, Redis
 from .limits import Limits, quiet_seconds
-from .process import Process
+from .process import Process, StoppedError
 from .streams import Streams
 
 logger = logging.getLogger(__name__)
@@ -57,11 +57,12 @@ async def serve(
 
 def _configure(app: Any) -> uvicorn.Config:
     try:
-        chosen = options.read()
+        chosen = {"backlog": listen.backlog(), **options.read()}
         # uvicorn's other lines repeat ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-        config = uvicorn.Config(app, log_config=None, **chosen)
+        # Else it reads WEB_CONCURRENCY, which some hosts set.
+        config = uvicorn.Config(app, log_config=None, workers=1, **chosen)
         if config.ws == "auto":
             config.ws = _websocket  # type: ignore[assignment]
         config.load()
@@ -121,30 +122,34 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        watch = asyncio.create_task(self._watch_startup())
         try:
-            async with asyncio.timeout(None) as patience:
-                watch = asyncio.create_task(self._watch_startup(patience))
+            async with self.process.until_stop():
                 with _tell_of_dead_tasks():
                     await super().startup(sockets)
-                watch.cancel()
-        except TimeoutError:
+        except StoppedError:
             logger.warning("told to stop before the application had started")
             self.should_exit = True
+            await self.streams.end()
+            # What it has begun may not end: a thread, say.
+            self.process.exit_at_once = 0
             return
+        finally:
+            watch.cancel()
         self.process.ready(f"serving on {self.where}")
 
-    async def _watch_startup(self, patience: asyncio.Timeout) -> None:
+    async def _watch_startup(self) -> None:
         loop = asyncio.get_running_loop()
         start = loop.time()
         told = False
         self.process.status("the application starts")
-        while not await self.process_stops_within(SLOW_SECONDS):
+        while True:
+            await asyncio.sleep(SLOW_SECONDS)
             took = loop.time() - start
             self.process.status(f"the application has been starting for {took:.0f} s")
             if not told:
                 logger.warning("the application's start-up takes more than %.0f s", SLOW_SECONDS)
                 told = True
-        patience.reschedule(loop.time())
 
     async def process_stops_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
@@ -158,8 +163,11 @@ class Server(uvicorn.Server):
             self.limits.sweep(loop.time())
             self._tell()
             if await self.process_stops_within(TICK_SECONDS):
-                # Libraries, such as sse-starlette, replace this method to be told of the stop.
-                self.handle_exit(signal.SIGTERM, None)
+                break
+        else:
+            self.process.end(f"answered {self.server_state.total_requests} requests")
+        # Libraries, such as sse-starlette, replace this method to be told of the stop.
+        self.handle_exit(signal.SIGTERM, None)
 
     def _tell(self) -> None:
         requests, connections = self.server_state.total_requests, len(self.server_state.connections)
@@ -223,6 +231,7 @@ class Server(uvicorn.Server):
                 await self.lifespan.shutdown()
         except TimeoutError:
             logger.error("the application's shut-down does not end: abandoned")
+            self.process.exit_at_once = 0
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:

@@ -20,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+EVENTS = b"text/event-stream"
 GONE = ("ClientDisconnect", "WebSocketDisconnect")
 """What Starlette and FastAPI raise in an application whose client has gone."""
 END_SECONDS = 1.0
@@ -32,27 +33,53 @@ class Streams:
     def __init__(self, app: App) -> None:
         self._app = app
         # A stream disappears when the application is done with it.
-        self._open: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._ending = False
 
     def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope["type"] == "lifespan":
-            return self._app(scope, receive, send)
-        return self._app(scope, receive, Stream(self, send, scope.get("method")).send)
+        kind = scope["type"]
+        if kind == "websocket" or (kind == "http" and scope["method"] == "GET"):
+            send = self._watched(send)
+        return self._app(scope, receive, send)
+
+    def _watched(self, send: Send) -> Send:
+        """`send`, which notices when a stream begins. Each GET pays for that, so it does little."""
+        stream: Stream | None = None
+
+        def watched(message: Message) -> Awaitable[None]:
+            nonlocal stream
+            if stream:
+                return stream.send(message)
+            kind = message["type"]
+            if kind == "http.response.start":
+                headers = message.get("headers", ())
+                if type(headers) is not list:
+                    message = {**message, "headers": (headers := list(headers))}
+                for name, value in headers:
+                    if value.startswith(EVENTS) and name.lower() == b"content-type":
+                        stream = Stream(send, {"type": "http.response.body", "body": b""})
+            elif kind == "websocket.accept":
+                stream = Stream(send, {"type": "websocket.close", "code": 1012})
+            return self._open(stream, message) if stream else send(message)
+
+        return watched
+
+    async def _open(self, stream: "Stream", message: Message) -> None:
+        await stream.send(message)
+        self._streams.add(stream)
+        if self._ending:
+            await stream.end()
 
     async def end(self) -> None:
         """End all that are open, and from now on each that opens."""
         self._ending = True
-        if endings := [asyncio.create_task(stream.end()) for stream in self._open]:
+        if endings := [asyncio.create_task(stream.end()) for stream in self._streams]:
             await asyncio.wait(endings, timeout=END_SECONDS)
-
-    async def opened(self, stream: "Stream") -> None:
-        self._open.add(stream)
-        if self._ending:
-            await stream.end()
 
     def is_a_fault(self, record: logging.LogRecord) -> bool:
         """Whether a line of uvicorn's log says more than that a client has gone, or was cut off."""
+        if self._ending and record.getMessage().rstrip().endswith("CancelledError"):
+            return False  # Starlette's lifespan logs its end as a traceback in text
         return not self._is_an_end(record.exc_info[1] if record.exc_info else None)
 
     def _is_an_end(self, error: BaseException | None) -> bool:
@@ -68,35 +95,17 @@ class EndedError(OSError):
 
 
 class Stream:
-    """One request's or WebSocket's way to its client."""
+    """An open event stream's or WebSocket's way to its client, and what is the last word on it."""
 
-    __slots__ = ("__weakref__", "_ended", "_last", "_method", "_send", "_streams")
-
-    def __init__(self, streams: Streams, send: Send, method: str | None) -> None:
-        self._streams = streams
+    def __init__(self, send: Send, last: Message) -> None:
         self._send = send
-        self._method = method
+        self._last = last
         self._ended = False
 
     def send(self, message: Message) -> Awaitable[None]:
         if self._ended:
             raise EndedError
-        kind = message["type"]
-        if kind == "http.response.start" and self._method == "GET":
-            headers = message.get("headers", ())
-            if type(headers) is not list:
-                message = {**message, "headers": (headers := list(headers))}
-            for name, value in headers:
-                if value.startswith(b"text/event-stream") and name.lower() == b"content-type":
-                    return self._open(message, {"type": "http.response.body", "body": b""})
-        elif kind == "websocket.accept":
-            return self._open(message, {"type": "websocket.close", "code": 1012})
         return self._send(message)
-
-    async def _open(self, message: Message, last: Message) -> None:
-        await self._send(message)
-        self._last = last
-        await self._streams.opened(self)
 
     async def end(self) -> None:
         """Send the last message, unless it was sent."""

@@ -52,7 +52,8 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
     doing = f"taking from {key}"
 
     def show(trouble: str) -> None:
-        process.status(trouble or doing)
+        tell = process.held_up if trouble else process.status
+        tell(trouble or doing)
 
     try:
         worker = Worker(url, key, work, limits, lambda: process.ready(doing), show)

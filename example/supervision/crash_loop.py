@@ -59,10 +59,14 @@ class Restarts:
 
         `startretries` says how often to try again, unless the process was ready before.
         """
-        limit = self._limits.of(event.process)
+        process, limit = event.process, self._limits.of(event.process)
         died_early = event.from_state == ProcessStates.STARTING
-        if limit and died_early and self._plugin.was_ready(event.process):
-            self._put_off(event.process, limit)
+        if not (limit and died_early and self._plugin.was_ready(process)):
+            return
+        if self._plugin.ended_as_planned(process):
+            process.backoff = 0
+        else:
+            self._put_off(process, limit)
 
     def after_reap(self, _: object) -> None:
         if self._plugin.options.mood < SupervisorStates.RUNNING:

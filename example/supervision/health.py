@@ -41,6 +41,7 @@ def install(plugin: Plugin, patience: float) -> None:
         # An expected exit does not count. From EXITED, crash_loop has changed the state: that death
         # was counted before.
         expected = isinstance(event, ProcessStateExitedEvent) and event.expected
+        expected = expected or plugin.ended_as_planned(event.process)
         if not expected and event.from_state != ProcessStates.EXITED:
             deaths[plugin.key(event.process)].append(time.monotonic())
 

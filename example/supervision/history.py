@@ -81,6 +81,8 @@ def _is_expected(event: Any, last: Exit) -> bool:
     Three are not expected: a stop that took a SIGKILL, a stop for a fault such as too much memory,
     and an exit after which a program with `autorestart = true` is restarted.
     """
+    if last.planned:
+        return True
     if isinstance(event, ProcessStateStoppedEvent):
         killed = os.waitstatus_to_exitcode(last.status) == -signal.SIGKILL
         return not killed and last.why == "stopped"

@@ -1,8 +1,8 @@
 """Programs report their state: the receiving side of sd_notify (Linux).
 
-Protocol: sd_notify(3). Understood are READY=1, STATUS=, WATCHDOG=1, STOPPING=1, and two of our own:
-X_STOP_SECONDS= says how long the program may take to stop, and X_COUNT_name= is a number for
-metrics.
+Protocol: sd_notify(3). Understood are READY=1, STATUS=, WATCHDOG=1, STOPPING=1,
+EXTEND_TIMEOUT_USEC=, and three of our own: X_STOP_SECONDS= says how long the program may take to
+stop, X_END= why it ends by itself, as it was set up to, and X_COUNT_name= is a number for metrics.
 The kernel tells which process sent a message. Messages count only from processes that supervisord
 itself has started.
 """
@@ -114,7 +114,9 @@ def _take_note(plugin: Plugin, process: Any, message: str) -> None:
     for line in message.splitlines():
         name, _, value = line.partition("=")
         if name == "STATUS":
-            note.status = "".join(filter(str.isprintable, value))[:LONGEST_STATUS]
+            note.status = _shown(value)
+        elif name == "X_END":
+            note.end = _shown(value)
         elif line == "READY=1" and note.ready_at is None:
             note.ready_at = time.monotonic()
             plugin.options.logger.info(f"ready: {process.config.name}")
@@ -125,6 +127,8 @@ def _take_note(plugin: Plugin, process: Any, message: str) -> None:
         elif name == "X_STOP_SECONDS":
             with contextlib.suppress(ValueError):
                 note.stop_seconds = seconds(value)
+        elif name == "EXTEND_TIMEOUT_USEC" and value.isdecimal():
+            note.held_up_until = time.monotonic() + int(value) / 1e6
         elif name.startswith(COUNT) and name.isidentifier():
             _count(note, name.removeprefix(COUNT).lower(), value)
 
@@ -133,3 +137,8 @@ def _count(note: Note, name: str, value: str) -> None:
     if name in note.counts or len(note.counts) < MOST_COUNTS:
         with contextlib.suppress(ValueError):
             note.counts[name] = float(value)
+
+
+def _shown(text: str) -> str:
+    """Without what a terminal would obey, and not too long."""
+    return "".join(filter(str.isprintable, text))[:LONGEST_STATUS]

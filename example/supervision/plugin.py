@@ -1,5 +1,6 @@
 """What the parts know together of one supervisord and its processes."""
 
+import os
 import secrets
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ class Exit(NamedTuple):
     """As waitpid returns it."""
     at: float
     why: str
+    planned: bool = False
+    """Whether it has ended by itself, as it was set up to: it has said so, and its status does."""
 
 
 @dataclass
@@ -33,7 +36,11 @@ class Note:
     heard_at: float | None = None
     """Its last WATCHDOG=1."""
     status: str = ""
+    held_up_until: float = 0.0
+    """Until then another holds it up, as far as it knows: it is no fault of its own."""
     stopping: bool = False
+    end: str = ""
+    """Why it ends by itself, as it was set up to."""
     stop_seconds: float | None = None
     """How long it may take to stop, once it is told to."""
     counts: dict[str, float] = field(default_factory=dict)
@@ -88,13 +95,20 @@ class Plugin(Hooks):
             return
         key, now = self.key(process), time.time()
         blame = self.blame.pop(key, "")
-        why = blame or ("stopped" if process.killing else "")
-        self.exits[key] = Exit(pid, status, now, why)
         note = self.note(process)
+        end = note.end if note and not blame else ""
+        why = blame or ("stopped" if process.killing else end)
+        as_expected = os.waitstatus_to_exitcode(status) in process.config.exitcodes
+        self.exits[key] = Exit(pid, status, now, why, bool(end) and as_expected)
         # A program that must say so proves nothing by its age: on a slow machine it fails late.
         silent = process not in self.must_say_so
         if (note and note.ready_at) or (silent and now - process.laststart >= STEADY_SECONDS):
             self._proven.add(key)
+
+    def ended_as_planned(self, process: Any) -> bool:
+        """Whether a process has ended this moment, by itself, as it was set up to."""
+        last = self.exits.get(self.key(process))
+        return bool(last and last.pid == process.pid and last.planned)
 
     def was_ready(self, process: Any) -> bool:
         """Whether a process that has ended was ever ready, so that it can work once it is mended.

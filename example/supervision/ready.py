@@ -50,7 +50,7 @@ def _row(plugin: Plugin, process: Any) -> dict[str, Any]:
         row["socket"] = manager.config().url
     row |= _said(plugin.note(process)) or _spawn_error(process)
     if _is_starting(plugin, process) and not row["ready"]:
-        row["starting_seconds"] = max(0.0, time.time() - process.laststart)
+        row["starting_seconds"] = _starting_seconds(plugin, process)
     row |= _last_exit(plugin.exits.get(key))
     if process.pid:
         row["uptime_seconds"] = max(0.0, time.time() - process.laststart)
@@ -117,6 +117,14 @@ def resident(pid: int) -> int | None:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except (OSError, IndexError):
         return None
+
+
+def _starting_seconds(plugin: Plugin, process: Any) -> float:
+    """Without the time in which another has held it up."""
+    seconds: float = time.time() - process.laststart
+    if note := plugin.note(process):
+        seconds = min(seconds, time.monotonic() - note.held_up_until)
+    return max(0.0, seconds)
 
 
 def _resources(pid: int) -> dict[str, float]:

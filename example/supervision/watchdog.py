@@ -6,10 +6,11 @@ Python program with `faulthandler` writes its stacks to its log.
 
 import signal
 import time
+from typing import Any
 
 from supervisor.states import ProcessStates
 
-from .plugin import Plugin
+from .plugin import Note, Plugin
 from .values import PerProgram, seconds
 
 SHORTEST = 3.0
@@ -43,8 +44,7 @@ def install(plugin: Plugin, deadlines: PerProgram[float]) -> None:
             del aborted[pid]
         for process in plugin.processes():
             note, limit = plugin.note(process), deadlines.of(process)
-            running = process.state in (ProcessStates.STARTING, ProcessStates.RUNNING)
-            if not running or note is None or note.heard_at is None or note.stopping or not limit:
+            if note is None or note.heard_at is None or not limit or _is_stopping(process, note):
                 continue
             if away > 2:
                 # supervisord itself was held up, and has not read what was sent meanwhile.
@@ -61,3 +61,9 @@ def install(plugin: Plugin, deadlines: PerProgram[float]) -> None:
 
     plugin.before(plugin.options, "execve", before_exec)
     plugin.every_turn(on_turn)
+
+
+def _is_stopping(process: Any, note: Note) -> bool:
+    """Whether somebody else waits for its end: nobody does where it ends by itself, as planned."""
+    running = process.state in (ProcessStates.STARTING, ProcessStates.RUNNING)
+    return not running or (note.stopping and not note.end)

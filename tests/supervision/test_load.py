@@ -5,10 +5,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from ..layout import Layout
+from ..server import Server
+from ..test_health import health
 from .load import Load
 
 ENOUGH = 20_000
@@ -67,6 +70,30 @@ def test_a_reload_fails_no_request(layout: Layout, reload: Callable[[Layout], No
         before = sum(load.done.values())
         layout.eventually(lambda: sum(load.done.values()) > before + 2000)
     assert load.failures == {}
+
+
+@pytest.mark.parametrize("startsecs", [1, 600])
+def test_planned_ends_fail_no_request_and_are_no_faults(
+    startsecs: int, launch: Callable[..., Any], redis: Server
+) -> None:
+    """After as many requests as it is set up to answer, each process is replaced, at once and
+    however often; also where supervisord does not take it for RUNNING yet."""
+    limits = {"UVICORN_LIMIT_MAX_REQUESTS": "500", "UVICORN_LIMIT_MAX_REQUESTS_JITTER": "500"}
+    layout: Layout = launch(Layout, redis, **limits)
+    layout.override("early", f"[fcgi-program:app]\nstartsecs = {startsecs}\nstartretries = 0\n")
+    layout.override("strict", "[rpcinterface:supervision]\ncrash_loop = 2/600/600\n")
+    layout.start()
+    layout.eventually(lambda: layout.log("app:app_00").count("ready: "))
+    with load_on(layout) as load:
+        layout.eventually(
+            lambda: all(layout.log(f"app:app_0{n}").count(" ends: answered ") > 3 for n in (0, 1)),
+            within=60,
+        )
+    assert load.failures == {}
+    assert "exit status 0, answered " in layout.ctl("ready", "app").stdout
+    assert "app:" not in layout.ctl("history").stdout
+    assert "tried again every" not in layout.stdout()
+    assert health(layout).stdout == "healthy\n"
 
 
 def test_a_killed_process_fails_its_own_connections_only(layout: Layout) -> None:

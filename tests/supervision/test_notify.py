@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from xmlrpc.client import ServerProxy
@@ -252,6 +253,44 @@ def test_who_drains_in_silence_is_not_wrong(foreign: Make, folder: Path) -> None
         server.supervisor.stopProcess("mute", False)
         assert server.supervision.health() == "waits mute"
         assert here.table() == {"mute": "STOPPING"}
+
+
+def test_who_ends_as_it_was_set_up_to_is_told_with_its_reason(foreign: Make, folder: Path) -> None:
+    """And is no fault: a line of `ready`, and none of `history`, unless its status is a fault's."""
+    code = 'time.sleep(1.2); say("X_END=did its \x1b[1mwork"); sys.exit(int(sys.argv[1]))'
+    good = program(folder, "good", code, "autorestart = true")
+    bad = program(folder, "bad", code, "autorestart = true")
+    good, bad = good.replace("good.py", "good.py 0"), bad.replace("bad.py", "bad.py 3")
+    here = foreign(good + bad, f"history = {folder}/history.jsonl").start()
+    here.eventually(lambda: "bad  exit status 3, did its [1mwork" in here.ctl("history").stdout)
+    here.eventually(lambda: "exit status 0, did its [1mwork" in here.ctl("ready").stdout)
+    assert "good" not in here.ctl("history").stdout
+
+
+def test_who_hangs_while_it_ends_by_itself_is_replaced(foreign: Make, folder: Path) -> None:
+    """Nobody else has an eye on it, unlike on one that was told to stop."""
+    code = 'say("READY=1\\nWATCHDOG=1"); say("STOPPING=1\\nX_END=so many"); time.sleep(1000)'
+    here = foreign(program(folder, "ends", code), "watchdog = 3").start()
+    here.running("ends")
+    here.replaced("ends", here.pid("ends"))
+    assert "hangs: ends: silent for 3 s" in here.log()
+
+
+def test_who_is_held_up_by_another_has_more_time_to_start(foreign: Make, folder: Path) -> None:
+    """For the health check, as long as it says so."""
+    code = """
+        while not os.path.exists(sys.argv[0] + ".go"):
+            say("EXTEND_TIMEOUT_USEC=3000000")
+            time.sleep(0.1)
+        time.sleep(1000)
+    """
+    here = foreign(program(folder, "waits", code), "health = 0.3\nready = waits").start()
+    transport = SupervisorTransport("local", "local", f"unix://{folder}/s.sock")
+    with ServerProxy("http://127.0.0.1", transport) as server:
+        here.eventually(lambda: time.time() - here.ask("getProcessInfo", "waits")["start"] > 3)
+        assert server.supervision.health() == "waits waits"
+        (folder / "waits.py.go").touch()
+        here.eventually(lambda: "has not become ready for" in str(server.supervision.health()))
 
 
 def test_update_sees_no_change_by_us(foreign: Make, folder: Path) -> None:

@@ -5,14 +5,16 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from ..launchers import Launcher
+import pytest
+
+from ..launchers import Launcher, only_app
 from ..layout import Layout
 from ..server import Server
 
 Serve = Callable[..., Launcher]
 
 API = """
-import asyncio
+import asyncio, time
 from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
@@ -62,8 +64,52 @@ def test_a_start_up_that_hangs_is_told_and_not_ready(
     assert "SIGKILL" not in layout.stdout()
 
 
-def test_a_shut_down_that_hangs_is_left(serve: Serve) -> None:
-    app = serve(site(shutdown="await asyncio.sleep(600)"), DRAIN_SECONDS="1")
+def test_a_stop_that_meets_the_end_of_the_start_up_is_no_fault(
+    launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
+) -> None:
+    """Whichever of both the event loop sees first."""
+    meets = (
+        "import os, signal; os.kill(os.getpid(), signal.SIGTERM);"
+        " [await asyncio.sleep(0) for _ in range(int(os.environ['TURNS']))]"
+    )
+    path = api(site(meets))
+    apps = [launch(only_app, redis, PYTHONPATH=path, TURNS=str(turns)) for turns in range(8)]
+    for app in apps:
+        app.start()
+    for app in apps:
+        assert app.processes[0].wait(30) == 0
+        assert "stopping: SIGTERM" in app.stdout()
+        assert "Traceback" not in app.stdout()
+
+
+@pytest.mark.parametrize(
+    "hangs", ["await asyncio.sleep(600)", "await asyncio.to_thread(time.sleep, 600)"]
+)
+@pytest.mark.parametrize("lifespan", ["auto", "on"])
+def test_a_start_up_that_hangs_ends_at_a_stop(
+    hangs: str,
+    lifespan: str,
+    launch: Callable[..., Any],
+    redis: Server,
+    api: Callable[[str], str],
+) -> None:
+    """At once and in order, also where it hangs in a thread."""
+    app: Launcher = launch(
+        only_app, redis, PYTHONPATH=api(site(f"print('hangs'); {hangs}")), UVICORN_LIFESPAN=lifespan
+    )
+    app.start()
+    app.eventually(lambda: "hangs" in app.stdout())
+    app.processes[0].terminate()
+    assert app.processes[0].wait(10) == 0
+    assert "told to stop before the application had started" in app.stdout()
+    assert "Traceback" not in app.stdout()
+
+
+@pytest.mark.parametrize(
+    "hangs", ["await asyncio.sleep(600)", "await asyncio.to_thread(time.sleep, 600)"]
+)
+def test_a_shut_down_that_hangs_is_left(hangs: str, serve: Serve) -> None:
+    app = serve(site(shutdown=hangs), DRAIN_SECONDS="1")
     app.processes[0].terminate()
     assert app.processes[0].wait(10) == 0
     assert "the application's shut-down does not end: abandoned" in app.stdout()
