@@ -45,6 +45,7 @@ COPY deploy/image image
 ENV PATH=/srv/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PORT=5000 \
+    DASHBOARD_HOST=:: \
     HEALTH_FILE=/srv/var/alive \
     REDIS_DIR=/data \
     APP_PROCESSES=2 \

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ..layout import ROOT
+from ..server import free_port
+from ..view.dashboard import TOKEN, Asking
 from .container import Container, hardened, run, tool
 
 Start = Callable[..., Container]
@@ -26,6 +28,18 @@ def test_it_works_alone(start: Start) -> None:
     assert container.healthy()
     assert set(container.table().values()) == {"RUNNING"}
     assert container.get("/readyz") == "ok"
+    assert "dashboard" not in container.table()
+
+
+def test_the_operator_s_page_runs_where_there_is_a_token(start: Start) -> None:
+    page = Asking()
+    page.page_port = free_port()
+    published = f"--publish=127.0.0.1:{page.page_port}:5001"
+    container = start(published, *hardened(), DASHBOARD_TOKEN=TOKEN)
+    container.eventually(page.page_answers)
+    cookie = page.log_in()
+    container.eventually(lambda: "worker_00" in page.ask(Cookie=cookie).text)
+    assert TOKEN not in container.logs()
 
 
 TEMPORARY = """
