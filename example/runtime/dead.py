@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .link import Connection
-from .queue import SOURCE, script
+from .queue import VIEW_SHA, VIEW_SOURCE, script
 
 BYTES = 4096  # of an item that are read to show it: it may be huge
 LOT = 100  # entries that one request reads
@@ -119,8 +119,8 @@ def _dead(entry: list[Any]) -> Dead:
 
 @asynccontextmanager
 async def _asking(url: str, key: str) -> AsyncIterator[Callable[..., Awaitable[Any]]]:
-    connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
+    connection = Connection(url, key, ("SCRIPT", "LOAD", VIEW_SOURCE))
     try:
-        yield lambda *request: connection.call((*script(key, ""), *request))
+        yield lambda *request: connection.call((*script(key, "", VIEW_SHA), *request))
     finally:
         await connection.close()

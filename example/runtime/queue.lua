@@ -2,7 +2,7 @@
 -- on in queue_count.lua and others; queue.py puts them together.
 --
 -- Three rules keep items safe when Redis refuses a command in the middle of a script:
--- 1. Each request of a worker begins with a removal of nothing (see `answer`). At maxmemory Redis
+-- 1. Each request of a worker begins with a removal of nothing (see queue_answer.lua). At maxmemory Redis
 --    refuses a script whose first write may need memory. A removal does not, and once a script has
 --    written, Redis lets it finish: so workers can still confirm items.
 -- 2. A script adds an item to its new place before it removes it from the old one.
@@ -34,9 +34,9 @@ local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every reque
 local GONE = redis.error_reply('GONE this consumer is not registered')
 local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is given up
 local FEW = 16 -- items to look at in one go, since they may be huge
-local request = {}
-local counts = {} -- by this request: see queue_count.lua
-local OTHERS = { tick = 1, sample = 1, try = 1, look = 1, dead = 1, requeue = 1, drop = 1, hurry = 1 }
+local request = {} -- by the consumer `me`
+local public = {} -- by anybody
+local counts = {} -- what this request has counted: see queue_count.lua
 
 local function count(kind, n)
   counts[kind] = (counts[kind] or 0) + n
@@ -133,6 +133,7 @@ local function put_back(name, id, value)
   local deaths, failures, item, mark = split(value)
   local fresh = deaths + failures == 0 and mark == ''
   if fresh and if_right_type('RPUSH', inbox, item) then return count('back', 1) end
+  count('parked', 1)
   park(name, id, deaths, failures, item, mark, clock())
 end
 
@@ -218,7 +219,7 @@ request.free = function()
     local value = redis.call('HGET', hand, id)
     if not value then return end
     free(select(4, split(value)))
-    count('done', redis.call('HDEL', hand, id))
+    redis.call('HDEL', hand, id)
   end)
 end
 
@@ -247,7 +248,7 @@ end
 -- tick before, Redis's time}. The outcome is 'pushed', 'early' before `tick`, 'late' from `next`
 -- on, 'taken' if this tick or a later one is on record, or 'full' if the queue holds `limit` items;
 -- the tick counts as used then.
-request.tick = function()
+public.tick = function()
   local tick, following, limit = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[8])
   local last, now = tonumber(redis.call('HGET', ticks, me) or 0), clock()
   if last >= tick then return { 'taken', last, now } end

@@ -15,10 +15,17 @@ from .runs import Runs
 
 Request = tuple[str | bytes | int, ...]
 
-_PARTS = ("", "_count", "_step", "_tend", "_look", "_dead", "_try")
-SOURCE = b"".join(Path(__file__).with_name(f"queue{part}.lua").read_bytes() for part in _PARTS)
-SOURCE += b"return answer()\n"
-SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
+
+def _assembled(*parts: str) -> tuple[bytes, str]:
+    """The script of these parts, and its name in Redis."""
+    files = (f"queue{part}.lua" for part in ("", "_count", *parts, "_answer"))
+    source = b"".join(Path(__file__).with_name(name).read_bytes() for name in files)
+    return source, hashlib.sha1(source, usedforsecurity=False).hexdigest()
+
+
+SOURCE, SHA = _assembled("_step", "_tend", "_try")
+# Apart, since Redis goes through all of a script at each request.
+VIEW_SOURCE, VIEW_SHA = _assembled("_look", "_dead")
 
 LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given to others
 TEND = 1.0  # seconds between two looks at the other consumers
@@ -60,15 +67,17 @@ def prefixes(key: str) -> tuple[str, str]:
     return f"{mine}next:", f"{mine}hand:"
 
 
-def script(key: str, name: str) -> Request:
+def script(key: str, name: str, sha: str | None = None) -> Request:
     """What every request of the consumer or schedule entry `name` begins with; its kind follows.
+
+    `sha` is VIEW_SHA for those who look, else SHA.
 
     The last key never exists. While Redis Cluster moves a slot to another node, key by key, it
     refuses a script that names a missing key. So no script runs on half a queue.
     """
     mine = keys(key)
     absent = mine[1].removesuffix("workers") + "absent"
-    return ("EVALSHA", SHA, len(mine) + 1, *mine, absent, *prefixes(key), name)
+    return ("EVALSHA", sha or SHA, len(mine) + 1, *mine, absent, *prefixes(key), name)
 
 
 def ranges(ids: Iterable[int]) -> list[int]:

@@ -2,9 +2,10 @@
 -- what Redis refuses is left out.
 --
 -- `totals` is a hash of running numbers: `taken` into a hand, of which so many `again`, from where
--- they were put off, and not from the list; put `back` on the list; `done`; `failed` attempts, of
--- which so many are `retried`; given up as `dead`; `redelivered` since their workers died; pushed for
--- a later time that `came`; `run0` … in classes of run times (see runs.py), and `run_ms`, their sum;
+-- they were put off, and not from the list. Out of a hand: put `back` on the list, or `parked`;
+-- `failed` attempts, of which so many will be `retried`; `redelivered` since their workers died, or
+-- `killed` as they had died too often; the rest is done. Given up: `dead`. Pushed for a later time
+-- that `came`. `run0` … in classes of run times (see runs.py), and `run_ms`, their sum.
 -- `missed:<entry>` ticks.
 --
 -- `samples` is a list, the newest at its end, of "time waiting in_hand pushed taken done failed
@@ -22,15 +23,30 @@ local function flush()
   counts = {}
 end
 
+local function total(kind)
+  return tonumber(redis.call('HGET', totals, kind) or 0)
+end
+
+-- What was taken and is neither in a hand nor came out of one otherwise. The many items that are
+-- done cost no counting.
+local function done(held)
+  local others = { 'failed', 'redelivered', 'killed', 'back', 'parked' }
+  local left = total('taken') - held
+  for _, kind in ipairs(others) do left = left - total(kind) end
+  return math.max(0, left)
+end
+
 -- What a sample and LOOK tell of the queue's size.
 local function sizes(now)
-  local found = { waiting = if_right_type('LLEN', inbox) or 0, in_hand = 0, workers = 0 }
+  local found = { waiting = if_right_type('LLEN', inbox) or 0, held = 0, in_hand = 0, workers = 0 }
   found.listed = found.waiting
   for _, name in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
-    local held = hands .. name
+    local its = hands .. name
     local moved = if_right_type('LLEN', nexts .. name) or 0
-    local others = redis.call('HEXISTS', held, 'n') + redis.call('HEXISTS', held, 'stop')
-    found.in_hand = found.in_hand + redis.call('HLEN', held) - others + moved
+    local others = redis.call('HEXISTS', its, 'n') + redis.call('HEXISTS', its, 'stop')
+    local held = redis.call('HLEN', its) - others
+    found.held = found.held + held
+    found.in_hand = found.in_hand + held + moved
     found.listed = found.listed + moved
     found.workers = found.workers + 1
   end
@@ -43,17 +59,13 @@ local function sizes(now)
   return found
 end
 
-local function total(kind)
-  return tonumber(redis.call('HGET', totals, kind) or 0)
-end
-
 local function write_sample(now)
   flush()
   local size = sizes(now)
   local listed = size.listed + total('taken') - total('again') - total('back')
   local numbers = {
     now, size.waiting, size.in_hand, listed + total('came'),
-    total('taken'), total('done'), total('failed'), listed,
+    total('taken'), done(size.held), total('failed'), listed,
   }
   for class = 0, RUNS do numbers[#numbers + 1] = total('run' .. class) end
   for i, number in ipairs(numbers) do numbers[i] = string.format('%.0f', number) end
@@ -79,7 +91,7 @@ end
 
 -- SAMPLE [entry missed]…: by every beat, each second. Adds how many ticks of schedule entries were
 -- missed. Returns Redis's time, ms.
-request.sample = function()
+public.sample = function()
   local now = clock()
   for i = 5, #ARGV, 2 do count('missed:' .. ARGV[i], tonumber(ARGV[i + 1])) end
   sample(now)

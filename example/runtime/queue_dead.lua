@@ -12,7 +12,7 @@ end
 -- DEAD before count most: the `count` entries that came last before the id `before`, '+' for all,
 -- newest first. Returns {id, item, bytes, why, failures, deaths} of each, the items cut to `most`
 -- bytes; changes nothing.
-request.dead = function()
+public.dead = function()
   local found = {}
   for i, entry in ipairs(redis.call('XREVRANGE', dead, ARGV[5], '-', 'COUNT', ARGV[6])) do
     local item = field_of(entry, 'item')
@@ -26,7 +26,7 @@ end
 
 -- REQUEUE lo hi: push the dead from the id `lo` to `hi` again, the oldest first, with a clean
 -- record; MANY of them at most. Returns how many.
-request.requeue = function()
+public.requeue = function()
   local found = redis.call('XRANGE', dead, ARGV[5], ARGV[6], 'COUNT', MANY)
   redis.call('XDEL', dead, '0-0') -- rule 3
   for _, entry in ipairs(found) do
@@ -37,14 +37,14 @@ request.requeue = function()
 end
 
 -- DROP [id]: forget a dead item, or all. Returns how many.
-request.drop = function()
+public.drop = function()
   if ARGV[5] then return redis.call('XDEL', dead, ARGV[5]) end
   return redis.call('XTRIM', dead, 'MAXLEN', 0)
 end
 
 -- HURRY: what waits for its next attempt is due now; MANY of each kind at most. Returns
 -- {how many, how many are left}.
-request.hurry = function()
+public.hurry = function()
   local now, count, left = clock(), 0, 0
   for _, zset in ipairs({ retry, suspects }) do
     local found = redis.call('ZRANGEBYSCORE', zset, '(' .. now, '+inf', 'LIMIT', 0, MANY)

@@ -12,15 +12,15 @@ local function due_since(now)
 end
 
 -- LOOK: the queue at this moment; changes nothing.
--- Returns {now, waiting, in_hand, retrying, later, dead, workers, listed, due, totals, samples,
+-- Returns {now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, totals, samples,
 -- ticks}. `waiting` is what is on the list, or due; retrying and later are not due. `listed` is how
--- many are on the list or on the way from there to a hand. `due` is since when something is due, ms,
+-- many are on the list or on the way from there to a hand, `held` how many are in one. `due` is since when something is due, ms,
 -- or ''. The totals and the ticks are {field, value, …}.
-request.look = function()
+public.look = function()
   local now = clock()
   local size = sizes(now)
   return {
-    now, size.waiting, size.in_hand, size.retry + size.suspects, size.later,
+    now, size.waiting, size.in_hand, size.held, size.retry + size.suspects, size.later,
     if_right_type('XLEN', dead) or 0, size.workers, size.listed, due_since(now) or '',
     if_right_type('HGETALL', totals) or {}, if_right_type('LRANGE', samples, 0, -1) or {},
     if_right_type('HGETALL', ticks) or {},

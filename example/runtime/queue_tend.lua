@@ -9,6 +9,7 @@ local function charge(name, id, value, now, delay, losses)
   if deaths >= DEATHS then
     local why = 'killed its worker'
     losses.given_up = losses.given_up + 1
+    count('killed', 1)
     losses.lost = losses.lost + bury(name, id, deaths, failures, item, mark, why, losses.most)
   else
     local due = deaths >= SUSPECT and now + delay * deaths or now

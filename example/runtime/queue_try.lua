@@ -61,19 +61,7 @@ end
 
 -- TRY role: returns a list of what the server or the user's rights lack for a 'worker' or for
 -- 'beat'. `me` must be a name that no consumer has. For beat it leaves a tick without a name.
-request.try = function()
+public.try = function()
   local lacks = {}
   return trial[ARGV[5]](lacks) or lacks
-end
-
-local function answer()
-  if not OTHERS[kind] then -- those come from no consumer
-    redis.call('LTRIM', absent, 0, -1) -- rules 1 and 3
-    if kind ~= 'step' then redis.call('HDEL', absent, '') end -- rule 3
-    seen = registered(me)
-    if kind ~= 'join' and not seen then return GONE end
-  end
-  local reply = request[kind]()
-  flush()
-  return reply
 end

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from . import runs
 from .link import Connection
-from .queue import SOURCE, script
+from .queue import VIEW_SHA, VIEW_SOURCE, script
 
 SPAN = 600.0  # seconds that the samples cover
 RATE_SPAN = 60.0  # seconds over which a rate is taken
 GAP = 2.5  # seconds between two samples, from which on nobody can say what was in between
 RATES = ("pushed", "taken", "done", "failed")
+_ENDS = ("failed", "redelivered", "killed", "back", "parked")
+"""What becomes of an item that was taken, but done: see queue_count.lua."""
 TOTALS = (*RATES, "retried", "dead", "redelivered")
 
 
@@ -82,9 +84,9 @@ class Snapshot:
 
 async def read(url: str, key: str) -> Snapshot:
     """The queue `key` at this moment. Raises one of link.ERRORS."""
-    connection = Connection(url, key, ("SCRIPT", "LOAD", SOURCE))
+    connection = Connection(url, key, ("SCRIPT", "LOAD", VIEW_SOURCE))
     try:
-        return parsed(await connection.call((*script(key, ""), "look")))
+        return parsed(await connection.call((*script(key, "", VIEW_SHA), "look")))
     finally:
         await connection.close()
 
@@ -110,11 +112,12 @@ def _record(packed: bytes) -> Record:
 
 def parsed(reply: list[Any]) -> Snapshot:
     """What the reply to LOOK says."""
-    now, waiting, in_hand, retrying, later, dead, workers, listed, due, *rest = reply
+    now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
     totals, packed, ticks = rest
     counts = {name.decode(): int(value) for name, value in _pairs(totals)}
     out = left_the_list(counts)
     known = {name: counts.get(name, 0) for name in TOTALS}
+    known["done"] = max(0, counts.get("taken", 0) - held - sum(counts.get(k, 0) for k in _ENDS))
     known["pushed"] = out + listed + counts.get("came", 0)
     run_counts = [counts.get(f"run{number}", 0) for number in range(runs.CLASSES)]
     record = Record(

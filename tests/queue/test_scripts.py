@@ -18,6 +18,8 @@ from example.runtime.producer import DuplicateError, Requests
 from example.runtime.queue import (
     BACKOFF_MOST,
     SOURCE,
+    VIEW_SHA,
+    VIEW_SOURCE,
     Consumer,
     keys,
     parsed,
@@ -262,7 +264,9 @@ class RealHistory(History):
 
     def judge_counts(self) -> None:
         """What came is done, dead, or there."""
-        found = snapshot.parsed(self.server.client.execute_command(*script(KEY, ""), "look"))
+        found = snapshot.parsed(
+            self.server.client.execute_command(*script(KEY, "", VIEW_SHA), "look")
+        )
         there, totals = self.server.everything(), found.totals
         to_come = sum(
             as_item(member.split(b" ", 1)[1]).failures == 0
@@ -280,6 +284,7 @@ def test_the_real_scripts_keep_the_promise(each_redis: RealServer, part: int) ->
     """As in test_model.py: nothing is lost, stuck, or done twice without excuse."""
     client = each_redis.client
     client.script_load(SOURCE)
+    client.script_load(VIEW_SOURCE)
     client.script_load(producer.SOURCE)
     for seed in range(part, HISTORIES, 2):
         history = RealHistory(seed, client)
