@@ -17,6 +17,16 @@ from .server import Server
 Popen = Callable[..., subprocess.Popen[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take longest begins first: else all would wait for it at the end."""
+    items.sort(key=_limit, reverse=True)
+
+
+def _limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _demo() -> Iterator[None]:
     """Whatever is started finds the package with the files of tests/demo/ in it."""

@@ -12,6 +12,9 @@ import pytest
 from .conftest import Popen
 from .layout import ROOT
 
+# In one process: most of the tests share what is installed once.
+pytestmark = pytest.mark.xdist_group("install")
+
 PYPROJECT = """\
 [build-system]
 requires = ["flit_core"]

@@ -12,6 +12,8 @@ from .test_copy import MADE_HERE, fresh_only, git, rename
 
 pytestmark = [
     fresh_only,
+    # In one process: a repository and its copies are made once.
+    pytest.mark.xdist_group("upgrade"),
     pytest.mark.skipif(not shutil.which("git"), reason="git is not here"),
 ]
 IDENTITY = {
@@ -42,24 +44,24 @@ def add(file: Path, text: str) -> None:
         opened.write(text)
 
 
-@pytest.fixture
-def upstream(folder: Path) -> Path:
-    """The layout's own repository, at some version."""
-    upstream = folder / "layout"
+@pytest.fixture(scope="module")
+def layout_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    upstream = tmp_path_factory.mktemp("once") / "layout"
     shutil.copytree(ROOT, upstream, ignore=MADE_HERE)
     git(upstream, "init", "--quiet")
     commit(upstream, "One version")
     return upstream
 
 
-@pytest.fixture(params=["clone", "archive"])
-def copy(upstream: Path, folder: Path, request: pytest.FixtureRequest) -> Path:
-    """A copy of it, renamed, with code of its own."""
-    copy = folder / "my shop"
+@pytest.fixture(scope="module", params=["clone", "archive"])
+def copy_once(
+    layout_once: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    copy = tmp_path_factory.mktemp(request.param) / "my shop"
     if request.param == "clone":
-        git(folder, "clone", "--quiet", str(upstream), str(copy))
+        git(layout_once, "clone", "--quiet", str(layout_once), str(copy))
     else:
-        shutil.copytree(upstream, copy, ignore=shutil.ignore_patterns(".git"))
+        shutil.copytree(layout_once, copy, ignore=shutil.ignore_patterns(".git"))
         git(copy, "init", "--quiet")
     assert rename(copy, "my_shop").returncode == 0
     commit(copy, "A name of its own")
@@ -69,6 +71,18 @@ def copy(upstream: Path, folder: Path, request: pytest.FixtureRequest) -> Path:
     (copy / "docs" / "faults.md").unlink()
     commit(copy, "My own")
     return copy
+
+
+@pytest.fixture
+def upstream(layout_once: Path, folder: Path) -> Path:
+    """The layout's own repository, at some version."""
+    return Path(shutil.copytree(layout_once, folder / "layout", symlinks=True))
+
+
+@pytest.fixture
+def copy(copy_once: Path, folder: Path) -> Path:
+    """A copy of it, renamed, with code of its own."""
+    return Path(shutil.copytree(copy_once, folder / "my shop", symlinks=True))
 
 
 def newer(upstream: Path) -> None:
