@@ -15,9 +15,10 @@ class Runs:
         self.counts = [0] * CLASSES
         self.seconds = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += seconds
+    def add(self, seconds: float, stands_for: int = 1) -> None:
+        """A run that stands for so many."""
+        self.counts[bisect_left(BOUNDS, seconds)] += stands_for
+        self.seconds += seconds * stands_for
 
     def __bool__(self) -> bool:
         return any(self.counts)

@@ -21,6 +21,8 @@ Work = Callable[[Any], Any]
 GRACE = 1.0  # seconds that a task has to end once it has run too long
 LAST_GRACE = 0.05  # seconds that all tasks have to end when the worker ends
 SPELL = 0.02  # seconds of starting tasks in one go, before the event loop does anything else
+MANY = 100  # taken and not started: with more, the clock would cost more than a small task
+TIMED = 8  # of so many items one is timed then, and stands for all
 THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
 
 
@@ -55,7 +57,7 @@ class Slots:
 
     `work` takes an item: a coroutine function in the event loop, any other in a thread. An item
     fails that runs longer than `timeout` seconds; its task is cancelled, its thread cannot be.
-    `ran` hears for how many seconds each ran.
+    `ran` hears for how many seconds an item ran, and for how many it stands: see TIMED.
     `describe` tells of an attempt by its id and deadline. Raises TypeError if `work` is no function
     of one argument with the type hint str or bytes.
     """
@@ -68,7 +70,7 @@ class Slots:
         taken: deque[tuple[int, bytes]],
         done: Callable[[int], None],
         failed: Callable[[int, Failure], None],
-        ran: Callable[[float], None],
+        ran: Callable[[float, int], None],
         describe: Callable[[int, float], Attempt],
     ) -> None:
         self.running: dict[int, Slot] = {}
@@ -139,6 +141,7 @@ class Slots:
         monotonic, spawn, perform, loop = time.monotonic, _spawn, self._perform, self._loop
         now = self.started_at = monotonic()
         end, deadline = now + SPELL, now + self._timeout
+        every = TIMED if len(taken) > MANY else 1
         while taken and len(running) < self._concurrency and monotonic() < end:
             item_id, item = taken.popleft()
             try:
@@ -153,7 +156,10 @@ class Slots:
                     break
                 running[item_id] = Slot(None, deadline, len(item))
                 continue
-            task = spawn(loop, perform(item_id, argument, deadline))
+            if item_id % every:
+                task = spawn(loop, perform(item_id, argument, deadline))
+            else:
+                task = spawn(loop, self._perform_timed(item_id, argument, deadline, every))
             if not task.done():
                 running[item_id] = Slot(task, deadline, len(item))
         if running and self._sweeper is None:
@@ -189,13 +195,19 @@ class Slots:
 
     async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         error = None
-        began = time.monotonic()
         doing.set((self._describe, item_id, deadline))
         try:
             await self._work(argument)
         except BaseException as raised:  # a SystemExit would end the event loop with all tasks
             error = raised
-        self._end(item_id, error, time.monotonic() - began)
+        self._end(item_id, error)
+
+    async def _perform_timed(
+        self, item_id: int, argument: str | bytes, deadline: float, stands_for: int
+    ) -> None:
+        began = time.monotonic()
+        await self._perform(item_id, argument, deadline)
+        self._note(time.monotonic() - began, stands_for)
 
     def _perform_here(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         """The same in the thread that calls."""
@@ -209,12 +221,16 @@ class Slots:
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
-            self._loop.call_soon_threadsafe(self._end, item_id, error, time.monotonic() - began)
+            self._loop.call_soon_threadsafe(self._end, item_id, error)
+            self._loop.call_soon_threadsafe(self._note, time.monotonic() - began, 1)
 
-    def _end(self, item_id: int, error: BaseException | None, seconds: float) -> None:
+    def _note(self, seconds: float, stands_for: int) -> None:
+        if seconds < self._timeout:  # else `_sweep` has told
+            self._ran(seconds, stands_for)
+
+    def _end(self, item_id: int, error: BaseException | None) -> None:
         slot = self.running.pop(item_id, None)
         if not slot or not slot.is_abandoned:
-            self._ran(seconds)
             if error is None:
                 self._done(item_id)
             else:
@@ -236,7 +252,7 @@ class Slots:
                 self._sweeper = self._loop.call_later(slot.deadline - now, self._sweep)
                 break
             slot.is_abandoned = True
-            self._ran(self._timeout)
+            self._ran(self._timeout, 1)
             self._failed(item_id, Failure(f"ran longer than JOB_TIMEOUT, {self._timeout:g} s"))
             self._cancel(item_id, slot)
             self.changed.set()

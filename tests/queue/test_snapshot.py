@@ -288,6 +288,14 @@ def test_run_times_are_told_with_their_quantiles(workers: Workers) -> None:
     assert told["p99"] > 0.3
 
 
+def test_of_many_small_tasks_some_stand_for_all(workers: Workers) -> None:
+    workers.push(*(f"{number}" for number in range(3000)))
+    workers.start()
+    workers.eventually(lambda: look(workers.redis).totals["done"] == 3000)
+    workers.kill(workers.all[-1], 15)
+    assert look(workers.redis).run_seconds["count"] == pytest.approx(3000, rel=0.2)
+
+
 @given(st.lists(st.floats(0, 300, exclude_min=True), min_size=1))
 def test_a_quantile_is_in_the_class_of_the_true_one(seconds: list[float]) -> None:
     told = runs.Runs()
