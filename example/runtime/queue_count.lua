@@ -38,7 +38,7 @@ end
 
 -- What a sample and LOOK tell of the queue's size.
 local function sizes(now)
-  local found = { waiting = if_right_type('LLEN', inbox) or 0, held = 0, in_hand = 0, workers = 0 }
+  local found = { waiting = if_right_type('LLEN', inbox) or 0, held = 0, in_hand = 0 }
   found.listed = found.waiting
   for _, name in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
     local its = hands .. name
@@ -48,7 +48,6 @@ local function sizes(now)
     found.held = found.held + held
     found.in_hand = found.in_hand + held + moved
     found.listed = found.listed + moved
-    found.workers = found.workers + 1
   end
   for kind, zset in pairs({ retry = retry, suspects = suspects, later = later }) do
     local all = if_right_type('ZCOUNT', zset, '-inf', '+inf') or 0

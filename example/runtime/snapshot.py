@@ -65,6 +65,7 @@ class Snapshot:
     oldest_seconds: float | None
     """How long the oldest of the waiting items has waited; None if none waits, or nobody knows."""
     workers: int
+    """Those that have shown up in the last five seconds."""
     totals: dict[str, int]
     """So far: `pushed`; `taken` into a hand; `done`; `failed` attempts, of which so many will be
     `retried`; given up as `dead`; `redelivered` since their workers died."""

@@ -52,7 +52,7 @@ def _oldest(now: Snapshot) -> str:
 def _totals(now: Snapshot) -> list[_Row]:
     rows: list[_Row] = [("", "so far", "a second")]
     for name in TOTALS:
-        rate = f"{now.rates[name]:,.1f}" if name in now.rates else ""
+        rate = f"{now.rates[name]:>8,.1f}" if name in now.rates else ""
         rows.append((name, f"{now.totals[name]:,}", rate))
     if now.run_seconds:
         p50, p95, p99 = (short(now.run_seconds[f"p{share}"]) for share in (50, 95, 99))
@@ -100,4 +100,6 @@ def span(seconds: float) -> str:
 
 def short(seconds: float) -> str:
     """A short time in the unit that fits: "3 ms"."""
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.2g} ms"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

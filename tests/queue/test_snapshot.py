@@ -89,6 +89,14 @@ def test_what_befalls_items_is_counted(workers: Workers) -> None:
     assert redelivered >= 3
 
 
+def test_a_worker_that_is_dead_is_none_though_nobody_has_taken_over(
+    redis: Server, consumer: Consumer
+) -> None:
+    assert look(redis).workers == 1
+    redis.client.zincrby(f"{{{KEY}}}:workers", -6000, consumer.name)
+    assert look(redis).workers == 0
+
+
 # how long the oldest has waited
 
 
