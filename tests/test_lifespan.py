@@ -98,6 +98,42 @@ def test_its_failure_is_a_failed_start_with_one_traceback(start: Start) -> None:
     assert "ready" not in worker.stdout()
 
 
+GROUP = """
+import asyncio, contextlib
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        yield
+    print("closed")
+
+async def watch():
+    await begun.wait()
+    1 / 0
+
+begun = asyncio.Event()
+"""
+BEGINS = TASKS.replace("await", "begun.set(); await")
+
+
+def test_a_task_of_it_that_fails_ends_the_worker_after_its_drain(start: Start) -> None:
+    """With the task's own traceback, and status 1."""
+    worker = start("example-worker", tasks=GROUP + BEGINS)
+    worker.push("0.5")
+    assert worker.ends() == 1
+    assert worker.said("began 0.5", "ended 0.5", "ZeroDivisionError")
+    assert not worker.redis.client.exists("TESTING", "{TESTING}:retry")
+    assert worker.redis.client.zcard("{TESTING}:workers") == 0
+
+
+def test_a_task_of_it_that_fails_ends_beat(start: Start) -> None:
+    push = SCHEDULE.replace("    return", "    begun.set(); return")
+    beat = start("example-beat", schedule=GROUP + push)
+    assert beat.ends() == 1
+    assert beat.said("ZeroDivisionError")
+
+
 @pytest.mark.parametrize("program", ["example-worker", "example-beat"])
 def test_what_is_no_lifespan_is_refused_by_name(start: Start, program: str) -> None:
     wrong = "async def lifespan():\n    yield\n"

@@ -34,8 +34,15 @@ async def of(file: ModuleType, process: Process) -> AsyncIterator[None]:
     await _open(process, context)
     try:
         yield
-    finally:
+    except asyncio.CancelledError:
+        # As a task group does that is open here and has failed: its closing raises why.
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await context.__aexit__(*sys.exc_info())
+        raise
+    except BaseException:
         await _close(context)
+        raise
+    await _close(context)
 
 
 async def _open(process: Process, context: AbstractAsyncContextManager[Any]) -> None:

@@ -62,7 +62,11 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
         sys.exit(2)
     serving = asyncio.create_task(worker.serve())
     told = asyncio.create_task(process.stopping.wait())
-    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await worker.stop(serving)
+        raise
     ends_by_itself = not told.done()
     told.cancel()
     await worker.stop(serving)
