@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -22,18 +23,25 @@ ERRORS = (RedisError, OSError)
 REFUSALS = (ResponseError, AuthenticationError)
 
 _TIMEOUT = 5.0  # seconds
+# A server that is there, or a link that is slow, has that long to answer. A link that is cut is to
+# be noticed sooner, so that a worker is back before others take it for dead: see queue.py.
+_SILENCE = {"TCP_KEEPIDLE": 1, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 9, "TCP_USER_TIMEOUT": 2500}
+_WHEN_CUT = {getattr(socket, name): _SILENCE[name] for name in _SILENCE if hasattr(socket, name)}
 
 
 def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
     """A client for `url` that never retries by itself: its callers decide, and log that.
 
-    `timeout`, in seconds, bounds the wait for a connection and for each answer.
+    `timeout`, in seconds, bounds the wait for a connection and for each answer. A server whose
+    system does not even confirm what was sent is given up after some three seconds (Linux).
     """
+    tcp: Any = {} if url.startswith("unix:") else {"socket_keepalive_options": _WHEN_CUT}
     return Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
+        **tcp,
     )
 
 

@@ -99,6 +99,9 @@ class Host:
     def cut(self) -> None:
         self.network.cut(self.number)
 
+    def lose(self) -> None:
+        self.network.lose(self.number)
+
     def mend(self) -> None:
         self.network.mend(self.number)
 

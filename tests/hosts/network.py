@@ -47,8 +47,12 @@ class Network:
         """Pull the host's cable: nothing comes or goes, and nobody is told."""
         _ip("-n", self.hub, "link", "set", f"v{number}", "down")
 
+    def lose(self, number: int) -> None:
+        """Lose all packets on their way. Unlike by `cut`, the host's own system cannot tell."""
+        _ip("-n", self.hub, "link", "set", f"v{number}", "nomaster")
+
     def mend(self, number: int) -> None:
-        _ip("-n", self.hub, "link", "set", f"v{number}", "up")
+        _ip("-n", self.hub, "link", "set", f"v{number}", "master", "br0", "up")
 
     def on_hub(self, *command: str) -> list[str]:
         """The words that run `command` on the hub."""

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from .conftest import Store
+from .conftest import AddHost, Store
 from .host import Host
 
 
@@ -58,6 +58,27 @@ def test_a_cut_off_hosts_items_are_worked_elsewhere(hosts: list[Host], store: St
     everything = names("item", 40) | names("after", 100)
     hosts[0].eventually(lambda: everything <= worked(hosts).keys(), within=40)
     assert {worked(hosts)[item] for item in names("after", 100)} == {1}
+
+
+def test_a_host_is_back_from_a_short_silence_before_others_take_over(
+    store: Store, add_host: AddHost
+) -> None:
+    """Its packets get lost. It notices after some three seconds; others wait for five."""
+    hosts = [add_host(store.url, CONCURRENCY="4") for _ in range(2)]
+    for host in hosts:
+        host.work_slowly(8)
+        host.start()
+    for host in hosts:
+        host.ready()
+    push(store, "item", 8)
+    hosts[0].eventually(lambda: len(begun(hosts[:1])) == 4)
+    assert in_hand(hosts[0])
+    hosts[0].lose()
+    hosts[0].eventually(lambda: "Redis away" in hosts[0].told())
+    hosts[0].mend()
+    hosts[0].eventually(lambda: names("item", 8) <= worked(hosts).keys(), within=40)
+    assert {worked(hosts)[item] for item in names("item", 8)} == {1}
+    assert "taken for dead" not in hosts[0].told()
 
 
 def names(kind: str, count: int) -> set[str]:
