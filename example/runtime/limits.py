@@ -52,7 +52,7 @@ class Limits:
 
     def over(self, protocol: type[Any]) -> type[Any]:
         """uvicorn's HTTP `protocol`, within these limits."""
-        limits = self
+        limits, receive = self, protocol.data_received
 
         class Limited(protocol):  # type: ignore[misc]
             def connection_made(self, transport: asyncio.Transport) -> None:
@@ -67,21 +67,30 @@ class Limits:
                     transport.close()
 
             def data_received(self, data: bytes) -> None:
-                self.arrived += len(data)
-                self.without_body += len(data)
-                super().data_received(data)
+                receive(self, data)
                 cycle = self.cycle
-                whole = cycle is not None and cycle.scope is self.scope and not cycle.more_body
-                if whole and not cycle.response_complete:
+                # A request that has come at once, and whole, is to cost as little as can be.
+                if (
+                    cycle is None
+                    or cycle.more_body
+                    or cycle.response_complete
+                    or cycle.scope is not self.scope
+                ):
+                    self.came_in_part(len(data))
+                else:
                     self.without_body = 0
-                elif self.without_body > HEADERS_SIZE and hasattr(self, "parser"):
+
+            def came_in_part(self, size: int) -> None:
+                self.arrived += size
+                self.without_body = 0 if self.without_body < 0 else self.without_body + size
+                if self.without_body > HEADERS_SIZE and hasattr(self, "parser"):
                     _refuse(self)
                 else:
                     _keep(self)
 
             def on_body(self, body: bytes) -> None:
                 """`httptools` has some; `h11` bounds headers and trailers by itself."""
-                self.without_body = 0
+                self.without_body = -1
                 super().on_body(body)
 
         return Limited
