@@ -8,6 +8,7 @@ import shutil
 import ssl
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ async def _echo(site: Site) -> str | bytes:
 
 
 def test_roll_and_restart_cut_nothing(site: Site) -> None:
-    """A download that goes on meanwhile is whole, and requests are answered."""
+    """A download and an upload that go on meanwhile are whole, and requests are answered."""
     done: list[int] = []
 
     def ask() -> set[int]:
@@ -137,6 +138,7 @@ def test_roll_and_restart_cut_nothing(site: Site) -> None:
     with ThreadPoolExecutor() as pool, site.client() as client:
         asked = pool.submit(ask)
         download = pool.submit(client.get, "/download?seconds=4")
+        upload = pool.submit(client.post, "/upload", content=_paced(80))
         site.layout.eventually(lambda: "download begins" in site.layout.stdout())
         try:
             for verb in (["roll", "app"], ["restart", "app:*"]):
@@ -145,7 +147,15 @@ def test_roll_and_restart_cut_nothing(site: Site) -> None:
         finally:
             done.append(1)
         assert download.result().content.endswith(b"END")
+        assert upload.result().text == "80000"
         assert asked.result() == {200}
+
+
+def _paced(chunks: int) -> Iterator[bytes]:
+    for _ in range(chunks):
+        yield b"x" * 1000
+        # Its pace, and no wait for anything.
+        time.sleep(0.05)
 
 
 def test_it_can_be_below_a_path(behind: Behind) -> None:
