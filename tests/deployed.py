@@ -2,30 +2,13 @@
 
 import shutil
 import subprocess
-import sys
-import sysconfig
-import tomllib
 from pathlib import Path
 
+from . import quick_install
 from .launchers import Launcher
 from .layout import ROOT
 from .server import Server
 
-# What scripts/install does, in a second: packages are those of the tests.
-INSTALL = """#!/bin/sh
-set -eu
-cd "$(dirname "$0")/.."
-"{python}" -m venv --without-pip .venv
-for site in .venv/lib/python3*/site-packages; do
-    printf '%s\\n' "$PWD" "{packages}" >"$site/all.pth"
-done
-script() {{
-    printf '#!%s\\nfrom %s import %s as main\\nmain()\\n' "$PWD/.venv/bin/python" "$2" "$3" \\
-        >".venv/bin/$1"
-    chmod +x ".venv/bin/$1"
-}}
-script supervisorctl supervisor.supervisorctl main
-"""
 NEEDED = ("example", "scripts", "supervisord.conf", "supervisord.d", "pyproject.toml",
           "requirements-image.txt")  # fmt: skip
 
@@ -55,7 +38,7 @@ class Deployed(Launcher):
         for file in (ROOT / "tests" / "demo").glob("*.py"):
             if file.name != "__init__.py":
                 shutil.copy(file, self.checkout / "example")
-        self.change("scripts/install", _install())
+        quick_install.put(self.checkout)
         self.git("init", "--quiet")
         self.commit()
         drop_ins = self.home / "shared" / "supervisord.d"
@@ -87,6 +70,17 @@ class Deployed(Launcher):
             timeout=100,
         )
 
+    def begin_deploy(self, **environ: str) -> "subprocess.Popen[str]":
+        """The same, in a session of its own, and not waited for."""
+        return subprocess.Popen(
+            ["scripts/deploy", self.home],
+            cwd=self.checkout,
+            env=self.environ | environ,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def releases(self) -> list[str]:
         return sorted(each.name for each in (self.home / "releases").iterdir())
 
@@ -115,10 +109,3 @@ class Deployed(Launcher):
         logs = sorted((self.home / "var").glob("*.log"))
         tails = [log.read_text(errors="replace")[-1500:] for log in logs]
         return "\n---\n".join([self.ctl("status"), super().report(), *tails])
-
-
-def _install() -> str:
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    lines = [f"script {name} {where.replace(':', ' ')}\n" for name, where in scripts.items()]
-    start = INSTALL.format(python=sys.executable, packages=sysconfig.get_path("purelib"))
-    return start + "".join(lines)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from typing import Any
 import pytest
 
 from .deployed import Deployed
-from .layout import ROOT
 from .server import Server
 from .supervision.load import Load
 
@@ -148,21 +148,6 @@ def test_five_are_kept(machine: Deployed) -> None:
     assert machine.current() in machine.releases()
 
 
-def test_the_page_deploys_and_goes_back_as_it_says(machine: Deployed) -> None:
-    """Its commands, word for word but for the folder; those of root and systemd aside."""
-    page = (ROOT / "docs" / "production.md").read_text()
-    user = "runuser -u example -- "
-    said = [line for line in page.splitlines() if line.startswith(user)]
-    assert len(said) == 4
-    machine.git("archive", "--output", "project.tar.gz", "HEAD")
-    for number, line in enumerate(said):
-        release(machine, f"release {number}")
-        done = machine.deploy(*line.removeprefix(user).split()[2:])
-        assert done.returncode == 0, done.stderr
-    unit = (ROOT / "deploy" / "systemd" / "example.service").read_text()
-    assert "ExecStart=/srv/example/current/.venv/bin/python -m supervisor.supervisord" in unit
-
-
 def test_an_archive_is_as_good_as_a_checkout(machine: Deployed) -> None:
     release(machine, "archived")
     archive = machine.home / "project.tar.gz"
@@ -211,14 +196,7 @@ def test_a_deploy_that_is_interrupted_goes_back(running: Deployed) -> None:
     first = running.current()
     running.change("example/tasks.py", "import time\ntime.sleep(5)\n")
     running.commit()
-    deploy = subprocess.Popen(
-        ["scripts/deploy", running.home],
-        cwd=running.checkout,
-        env=running.environ,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    deploy = running.begin_deploy()
     running.eventually(lambda: running.current() != first and "STARTING" in running.ctl("status"))
     os.killpg(deploy.pid, signal.SIGTERM)
     said = deploy.communicate(timeout=100)[1]
@@ -228,6 +206,76 @@ def test_a_deploy_that_is_interrupted_goes_back(running: Deployed) -> None:
     folders = running.eventually(running.folders)
     del folders["redis"]
     assert set(folders.values()) == {first}
+
+
+WAITS = "#!/bin/sh\ntouch {0}/waits; until [ -e {0}/go ]; do sleep 0.1; done\n"
+
+
+def kill(deploy: "subprocess.Popen[str]") -> None:
+    """With all that it has started, as when the machine's power goes."""
+    os.killpg(deploy.pid, signal.SIGKILL)
+    deploy.communicate()
+
+
+def test_one_deploy_at_a_time_and_a_killed_one_leaves_nothing(machine: Deployed) -> None:
+    first = machine.current()
+    machine.change("deploy/before", WAITS.format(machine.home))
+    (machine.checkout / "deploy" / "before").chmod(0o755)
+    machine.commit()
+    deploy = machine.begin_deploy()
+    machine.eventually((machine.home / "waits").exists)
+    second = machine.deploy()
+    assert (second.returncode, "another deploy is at work" in second.stderr) == (1, True)
+    kill(deploy)
+    assert len(machine.releases()) == 2
+    (machine.home / "go").touch()
+    release(machine, "two")
+    done = machine.deploy()
+    assert done.returncode == 0, done.stderr
+    assert len(machine.releases()) == 2
+    assert first in machine.releases()
+
+
+def test_a_release_whose_deploy_was_killed_is_none_to_go_back_to(running: Deployed) -> None:
+    """Whatever the killed one has replaced, all that runs is of the last good release then."""
+    first = running.current()
+    running.change("example/tasks.py", "import time\ntime.sleep(60)\n")
+    running.commit()
+    deploy = running.begin_deploy(READY_SECONDS="5")
+    running.eventually(lambda: running.current() != first and "STARTING" in running.ctl("status"))
+    kill(deploy)
+    running.change("example/tasks.py", "import nope\n")
+    running.commit()
+    done = running.deploy()
+    assert done.returncode == 1
+    assert "was killed" in done.stderr
+    assert f"releases/{first} runs again" in done.stderr
+    folders = running.eventually(running.folders)
+    del folders["redis"]
+    assert set(folders.values()) == {first}
+    assert "was killed" not in running.deploy("--back").stderr
+
+
+def test_an_archive_that_leads_elsewhere_or_ends_early_changes_nothing(machine: Deployed) -> None:
+    first = machine.current()
+    outside = machine.home / "releases" / "outside"
+    elsewhere, early = machine.home / "elsewhere.tar", machine.home / "early.tar"
+    with tarfile.open(elsewhere, "w") as archive:
+        archive.add(machine.checkout / "supervisord.conf", "../outside")
+    machine.git("archive", "--output", str(early), "HEAD")
+    early.write_bytes(early.read_bytes()[:-100_000])
+    for each in (elsewhere, early, machine.home / "nothing.tar"):
+        done = machine.deploy(str(each))
+        assert (done.returncode, "tar cannot unpack this" in done.stderr) == (1, True)
+        assert machine.releases() == [machine.current()] == [first]
+    assert not outside.exists()
+
+
+def test_a_hook_that_cannot_be_run_is_told(machine: Deployed) -> None:
+    machine.change("deploy/before", "#!/bin/sh\n")
+    machine.commit()
+    done = machine.deploy()
+    assert (done.returncode, "deploy/before failed" in done.stderr) == (1, True)
 
 
 def test_a_supervisord_that_cannot_be_talked_to_is_named(machine: Deployed) -> None:

@@ -1,0 +1,49 @@
+"""A stand-in for scripts/install: the same in a second, without an index, and with our packages."""
+
+import sys
+import sysconfig
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+START = r"""#!/bin/sh
+set -eu
+cd "$(dirname "$0")/.."
+[ -e .venv ] || "{python}" -m venv --without-pip .venv
+site=$(echo .venv/lib/python3*/site-packages)
+printf '%s\n' "$PWD" "{packages}" >"$site/all.pth"
+mkdir -p "$site/{name}-{version}.dist-info"
+printf 'Name: {name}\nVersion: {version}\n' >"$site/{name}-{version}.dist-info/METADATA"
+# The shell starts them, as with pip: the path may have a blank.
+script() {{
+    cat >".venv/bin/$1" <<EOF
+#!/bin/sh
+"exec" "$PWD/.venv/bin/python" "\$0" "\$@"
+import sys
+from $2 import $3 as main
+sys.exit(main())
+EOF
+    chmod +x ".venv/bin/$1"
+}}
+"""
+END = """for other in {bin}/*; do
+    [ -e ".venv/bin/${{other##*/}}" ] || ln -s "$other" .venv/bin/
+done
+"""
+
+
+PACKAGES = sysconfig.get_path("purelib")
+
+
+def put(project: Path, python: str = sys.executable, packages: str = PACKAGES) -> None:
+    """Write it into `project`: its .venv then has this Python and these packages."""
+    about = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    programs = {each.name: each.value for each in entry_points(group="console_scripts")}
+    lines = [
+        f"script {name} {where.replace(':', ' ')}\n"
+        for name, where in (programs | about["scripts"]).items()
+    ]
+    name = about["name"].replace("-", "_")
+    start = START.format(python=python, packages=packages, name=name, version=about["version"])
+    text = start + "".join(lines) + END.format(bin=sysconfig.get_path("scripts"))
+    (project / "scripts" / "install").write_text(text)
