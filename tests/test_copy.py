@@ -1,39 +1,16 @@
 """A copy of the project under a name of one's own: what a person does first."""
 
-import os
 import re
 import shutil
+import socket
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .launchers import Launcher
+from . import quick_install
+from .copies import MADE_HERE, commit, contents, fresh_only, git, rename
 from .layout import ROOT
-from .server import Server
-
-MADE_HERE = shutil.ignore_patterns(
-    *(
-        ".git",
-        ".venv*",
-        ".env",
-        ".supervisord*",
-        ".coverage*",
-        "*.log",
-        "*.sock",
-        "*.pid",
-        "redis",
-        "*_cache",
-        "__pycache__",
-        ".hypothesis",
-    )
-)
-fresh_only = pytest.mark.skipif(
-    'name = "example"' not in (ROOT / "pyproject.toml").read_text(), reason="renamed already"
-)
 
 # A user's own code, in which the layout's names are words like others.
 OWN = '''
@@ -53,29 +30,6 @@ STAYS = re.compile(
 )
 
 
-def rename(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [copy / "scripts" / "rename", *words], capture_output=True, text=True, timeout=60
-    )
-
-
-def git(copy: Path, *words: str) -> str:
-    identity = ["-c", "user.name=A", "-c", "user.email=a@b.example"]
-    done = subprocess.run(
-        ["git", *identity, *words], cwd=copy, capture_output=True, text=True, check=True, timeout=60
-    )
-    return done.stdout
-
-
-def contents(copy: Path) -> dict[str, bytes]:
-    """Path -> content of every file, git's own left out."""
-    return {
-        str(path.relative_to(copy)): path.read_bytes()
-        for path in copy.rglob("*")
-        if path.is_file() and ".git" not in path.parts
-    }
-
-
 @pytest.fixture
 def copy(folder: Path) -> Path:
     """The project as an archive of it: no history, nothing installed."""
@@ -90,67 +44,8 @@ def clone(copy: Path) -> Path:
     if not shutil.which("git"):
         pytest.skip("git is not here")
     git(copy, "init", "--quiet")
-    git(copy, "add", "--all")
-    git(copy, "commit", "--quiet", "--message", "The layout")
+    commit(copy, "The layout")
     return copy
-
-
-@fresh_only
-@pytest.mark.timeout(400)
-def test_a_renamed_copy_installs_itself_serves_and_grows(
-    copy: Path, launch: Callable[..., Any], redis: Server
-) -> None:
-    assert rename(copy, "shop").returncode == 0
-    assert not list(copy.rglob("example*"))
-
-    def serve(folder: Path, redis: Server) -> Launcher:
-        return Launcher(folder, redis, [str(copy / "scripts" / "serve")])
-
-    started = launch(serve, redis)
-    # An index, a proxy or certificates for pip may be there.
-    started.environ = os.environ | started.environ
-    port = f"[fcgi-program:app]\nsocket = tcp://127.0.0.1:{started.port}\n"
-    (copy / "supervisord.d" / "port.conf").write_text(port)
-    started.start()
-    (serving,) = started.processes
-    started.eventually(lambda: started.answers() or serving.poll() is not None, within=300)
-    started.works()
-    depend_on_something_more(copy, started)
-    assert started.stop() == [0]
-
-
-FASTAPI = """\
-from fastapi import FastAPI
-
-app = FastAPI()
-
-
-@app.get("/")
-async def hello() -> str:
-    return "by FastAPI"
-"""
-
-
-def depend_on_something_more(copy: Path, serving: Launcher) -> None:
-    """docs/production.md: what runs survives each step, and a roll brings what is new."""
-
-    def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, cwd=copy, capture_output=True, text=True, timeout=200)
-
-    project = copy / "pyproject.toml"
-    project.write_text(project.read_text().replace('"cronsim ', '"fastapi",\n    "cronsim ', 1))
-    told = run("scripts/install")
-    assert (told.returncode, "not pinned: fastapi\n" in told.stderr) == (2, True)
-    assert serving.answers()
-    locked = run("scripts/lock")
-    assert locked.returncode == 0, locked.stderr
-    installed = run("scripts/install")
-    assert installed.returncode == 0, installed.stderr
-    assert serving.answers()
-    (copy / "shop" / "api.py").write_text(FASTAPI)
-    rolled = run(copy / ".venv" / "bin" / "supervisorctl", "roll", "app")
-    assert rolled.returncode == 0, rolled.stdout
-    assert serving.get() == '"by FastAPI"'
 
 
 @fresh_only
@@ -161,7 +56,9 @@ def test_a_rename_leaves_the_name_nowhere(copy: Path) -> None:
     for name, content in contents(copy).items():
         if name in ("LICENSE", "scripts/rename", "scripts/upgrade"):
             assert content == (ROOT / name).read_bytes()
-        elif not name.startswith(("requirements", "tests/test_copy.py", "tests/test_upgrade.py")):
+        elif not name.startswith(
+            ("requirements", "tests/copies.py", "tests/test_copy.py", "tests/test_upgrade.py")
+        ):
             for line in content.decode(errors="replace").splitlines():
                 if re.search(r"\b(example|TESTING)\b", STAYS.sub("", line)):
                     left.append(f"{name}: {line}")
@@ -212,6 +109,43 @@ def test_a_rename_without_git_does_the_same(copy: Path) -> None:
     assert contents(other) == contents(copy) | {"node_modules/index.py": b"import example\n"}
 
 
+NAMED = {
+    "my_shop/settings.py": r'redis_key: str = list_name\("(.*)"\)',
+    ".env.example": r"#REDIS_KEY=(.*)",
+    "pyproject.toml": r'(?m)^name = "(.*)"|^(.*)-(?:app|beat|worker|redis) =',
+    "compose.yaml": r"image: ([\w-]+)$",
+    "scripts/image": r"^name=\$\{1:-([\w-]+)\}",
+    "scripts/test": r"IMAGE=([\w-]+)",
+    "deploy/kubernetes/web.yaml": r"image: (.*)|kubernetes.io/name: ([\w-]+)|secretName: ([\w-]+)",
+    "deploy/kubernetes/worker.yaml": r"image: (.*)|configMapRef: {name: ([\w-]+)",
+    "deploy/kubernetes/keda/worker.yaml": r"listName: (.*)",
+    "deploy/systemd/my-shop.service": r"^User=(.*)|/srv/([\w-]+)|/etc/([\w-]+)\.env",
+    "docs/production.md": r"/srv/([\w-]+)|runuser -u (\S+)|systemctl \w+(?: --now)? ([\w-]+)",
+}
+
+
+@fresh_only
+def test_the_list_the_image_and_all_that_is_deployed_follow_the_name(copy: Path) -> None:
+    assert rename(copy, "my_shop").returncode == 0
+    for name, pattern in NAMED.items():
+        found = re.finditer(pattern, (copy / name).read_text(), re.MULTILINE)
+        names = {word for each in found for word in each.groups() if word}
+        assert names == {"my-shop"}, name
+
+
+@fresh_only
+def test_a_rename_waits_until_supervisord_has_ended(copy: Path) -> None:
+    """It would go on under the old name, and find nothing that it is to start."""
+    before = contents(copy)
+    with socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(copy / "var" / "supervisor.sock"))
+        control.listen()
+        done = rename(copy, "shop")
+        assert (done.returncode, "supervisord runs here" in done.stderr) == (1, True)
+    assert contents(copy) == before
+    assert rename(copy, "shop").returncode == 0
+
+
 @fresh_only
 def test_a_second_rename_is_refused_and_changes_nothing(copy: Path) -> None:
     assert rename(copy, "shop").returncode == 0
@@ -243,32 +177,41 @@ def test_a_clone_has_the_line_ends_of_the_shell(clone: Path) -> None:
         assert b"\r\n" not in (other / name).read_bytes(), name
 
 
-OTHERS = {
+OWN_FILES = {
     "api": """
 async def app(scope, receive, send):
     if scope["type"] == "http":
-        await send({"type": "http.response.start", "status": 418})
+        await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body", "body": b"Another"})
 """,
     "schedule": "from .runtime.schedule import Every\n\nSCHEDULE = {'rare': Every(3600, 'rare')}\n",
     "tasks": "def work(item: bytes) -> None:\n    print('another', item)\n",
 }
+OWN_TESTS = """
+from ..layout import Layout
 
 
+def test_all(layout: Layout) -> None:
+    assert layout.get("/") == "Another"
+    layout.push(b"item")
+    layout.eventually(lambda: layout.said("worker", "another b'item'"))
+"""
+# Of each kind some: the whole takes long.
+SOME = ("tests/yours", "tests/test_launchers.py", "tests/test_console.py", "tests/test_settings.py")
+
+
+@fresh_only
 @pytest.mark.timeout(300)
-def test_the_machinerys_tests_pass_beside_any_files_of_yours(copy: Path) -> None:
-    """In a copy with another api, schedule and tasks: those fail that are yours, and only those."""
-    for name, text in OTHERS.items():
-        (copy / "example" / f"{name}.py").write_text(text)
-    some = ["tests/yours/test_api.py", "tests/test_launchers.py"]
-    chosen = "says_hello or api_answers_and_each and (article or Layout or scripts)"
+def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
+    """Renamed, with another api, schedule and tasks, and tests of these."""
+    assert rename(copy, "my_shop").returncode == 0
+    for name, text in OWN_FILES.items():
+        (copy / "my_shop" / f"{name}.py").write_text(text)
+        (copy / "tests" / "yours" / f"test_{name}.py").unlink()
+    (copy / "tests" / "yours" / "test_all.py").write_text(OWN_TESTS)
+    quick_install.put(copy)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *some, "-k", chosen],
-        cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy)},
-        capture_output=True,
-        text=True,
-        timeout=280,
+        [copy / "scripts" / "test", *SOME], capture_output=True, text=True, timeout=280
     )
-    assert re.search("1 failed, 3 passed, [0-9]+ deselected", done.stdout), done.stdout
-    assert "FAILED tests/yours/test_api.py" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout

@@ -123,6 +123,11 @@ def test_it_does_nothing_when_all_is_done(ready: Path) -> None:
     assert {path: path.lstat().st_mtime_ns for path in ready.rglob("*")} == before
 
 
+def test_the_prompt_of_a_shell_has_the_projects_name(ready: Path) -> None:
+    show = ". .venv/bin/activate && echo $VIRTUAL_ENV_PROMPT"
+    assert "little" in subprocess.check_output(["bash", "-c", show], cwd=ready, text=True)
+
+
 def test_a_second_lock_uses_what_the_first_installed(ready: Path) -> None:
     first, second = install(ready, "lock"), install(ready, "lock", **OFFLINE)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr

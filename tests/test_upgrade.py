@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .copies import IDENTITY, commit, fresh_only, git, make_repository, rename
 from .layout import ROOT
-from .test_copy import MADE_HERE, fresh_only, git, rename
 
 pytestmark = [
     fresh_only,
@@ -16,11 +16,6 @@ pytestmark = [
     pytest.mark.xdist_group("upgrade"),
     pytest.mark.skipif(not shutil.which("git"), reason="git is not here"),
 ]
-IDENTITY = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "A"), ("EMAIL", "a@b.example"))
-}
 
 
 def upgrade(copy: Path, to: Path | str) -> subprocess.CompletedProcess[str]:
@@ -33,11 +28,6 @@ def upgrade(copy: Path, to: Path | str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def commit(repository: Path, message: str) -> None:
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", message)
-
-
 def add(file: Path, text: str) -> None:
     file.parent.mkdir(exist_ok=True)
     with open(file, "a") as opened:
@@ -47,9 +37,7 @@ def add(file: Path, text: str) -> None:
 @pytest.fixture(scope="module")
 def layout_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     upstream = tmp_path_factory.mktemp("once") / "layout"
-    shutil.copytree(ROOT, upstream, ignore=MADE_HERE)
-    git(upstream, "init", "--quiet")
-    commit(upstream, "One version")
+    make_repository(upstream)
     return upstream
 
 
