@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from . import launchers
+from . import launchers, pages
 from .launchers import Launcher
 from .layout import ROOT, Layout
 from .mine import Mine
@@ -36,8 +36,10 @@ def added(folder: Path) -> dict[str, str]:
 
 def recipe() -> tuple[str, str, str]:
     """The code blocks of README's section: the function, the script's line, supervisord's part."""
-    section = (ROOT / "README.md").read_text().split("### Another program\n")[1].split("\n## ")[0]
-    function, script, part = re.findall(r"```\w+\n(.*?)```", section, re.DOTALL)
+    section = pages.section((ROOT / "README.md").read_text(), "Another program")
+    (function,), (script,), (part,) = (
+        pages.blocks(section, language) for language in ("python", "toml", "ini")
+    )
     return function, script, part
 
 
@@ -49,7 +51,7 @@ def test_a_program_is_a_function_a_line_and_a_section(
     with open(layout.folder / "supervisord.conf", "a") as configuration:
         configuration.write(f"\n{recipe()[2]}")
     layout.start()
-    layout.eventually(lambda: "mailer | " in layout.stdout())
+    layout.eventually(lambda: "mailer_00 | " in layout.stdout())
     layout.eventually(lambda: layout.ctl("ready", "mailer").returncode == 0)
     assert "waiting for mail" in layout.ctl("ready", "mailer").stdout
     assert layout.shutdown() == 0

@@ -1,13 +1,19 @@
 """docs/worked.md: the application that it builds, as it stands there, under supervisord."""
 
+import importlib
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+from zoneinfo import ZoneInfo
 
 import pytest
 from websockets.sync.client import connect
+
+from example.runtime import schedule
 
 from .layout import ROOT, Layout
 from .package import package
@@ -58,6 +64,17 @@ def test_an_order_goes_all_the_way(orders: Layout) -> None:
     orders.push(b"nightly")
     orders.eventually(lambda: "NIGHTLY: 1 orders forgotten" in orders.stdout())
     assert json.loads(orders.get("/orders")) == {}
+
+
+def test_the_nightly_job_comes_at_three(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In summer and in winter."""
+    text = FILES["schedule.py"].replace(".runtime.schedule", schedule.__name__)
+    (folder / "nightly.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    entry = importlib.import_module("nightly").SCHEDULE["nightly"]
+    for month in (1, 6):
+        night = datetime(2026, month, 1, 3, tzinfo=ZoneInfo("Europe/Berlin")).timestamp() * 1000
+        assert entry.after(night - 1) == night
 
 
 def test_it_rolls_and_stops_with_all_that_it_started(orders: Layout) -> None:

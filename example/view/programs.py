@@ -110,19 +110,17 @@ def _program(row: dict[str, Any]) -> Program:
     )
 
 
-def restart(server: Supervisord, name: str) -> bool:
+def restart(server: Supervisord, name: str) -> None:
     """Begin to stop and start a process, or those of a group that run; start it if none runs.
 
-    supervisord does it from here on, whatever becomes of who asked. Returns whether `progress`
-    tells how it goes: it does not of one that is only started.
+    supervisord does it from here on, whatever becomes of who asked: `progress` tells how it goes.
     """
     rows = [row for row in read(server) if name in (row.name, row.program, row.group)]
     if not rows or any(row.pid or row.state == "BACKOFF" for row in rows):
         server.ask("supervision.roll", name, READY_WITHIN, True)
-        return True
-    for row in rows:
-        server.ask("supervisor.startProcess", row.name, False)
-    return False
+    else:
+        for row in rows:
+            server.ask("supervisor.startProcess", row.name, False)
 
 
 def roll(server: Supervisord, name: str) -> None:
