@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,6 +45,11 @@ def stop_and_start_one(layout: Layout) -> None:
     layout.ctl("start", "app:app_00", check=True)
 
 
+def edit_and_update(layout: Layout) -> None:
+    layout.override("edited", f'[fcgi-program:app]\nenvironment = EDITED="{time.monotonic()}"\n')
+    layout.ctl("update", check=True)
+
+
 def hang_up(layout: Layout) -> None:
     layout.processes[0].send_signal(signal.SIGHUP)
 
@@ -56,7 +62,7 @@ def test_restarts_fail_no_request(layout: Layout) -> None:
     """Of 20,000 by busy, pausing, fresh, silent and slow clients."""
     with load_on(layout) as load:
         while sum(load.done.values()) < ENOUGH:
-            for restart in (restart_all, roll, stop_and_start_one):
+            for restart in (restart_all, roll, stop_and_start_one, edit_and_update):
                 restart(layout)
     assert load.failures == {}
 
