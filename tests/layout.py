@@ -78,6 +78,11 @@ class Layout(Launcher):
     def running(self) -> set[str]:
         return {name for name, (state, _) in self.table().items() if state == "RUNNING"}
 
+    def replaced(self, program: str, old: int) -> None:
+        """Wait until another process than `old` runs under this name."""
+        name = _full(program)
+        self.eventually(lambda: self.table().get(name, ("", 0))[1] not in (0, old))
+
     def pid(self, program: str) -> int:
         pid = self.table()[_full(program)][1]
         assert pid, f"{program} is not running"
@@ -104,6 +109,11 @@ class Layout(Launcher):
         names = {"app:app_00", "app:app_01", "beat:beat_00", "beat:beat_01", "worker:worker_00"}
         self.eventually(lambda: names <= self.running())
         self.eventually(lambda: all(self.said(each, "ready: ") for each in names))
+
+    def all_ready(self, *programs: str) -> None:
+        """Wait until supervisorctl calls all ready, or these."""
+        done = self.ctl("ready", "--wait", "30", *programs)
+        assert done.returncode == 0, done.stdout + self.report()
 
 
 def _full(program: str) -> str:

@@ -35,7 +35,7 @@ class Checkout(Layout):
 
     def ready(self) -> None:
         self.eventually(lambda: "reload | watching" in self.stdout(), within=30)
-        self.eventually(lambda: self.ctl("ready").returncode == 0)
+        self.all_ready()
 
     def edit(self, name: str, old: str, new: str) -> None:
         file = self.folder / "example" / f"{name}.py"
@@ -57,7 +57,7 @@ def test_a_program_follows_its_code(checkout: Checkout) -> None:
     checkout.eventually(lambda: checkout.get() == "Changed")
     checkout.edit("tasks", "WORKING", "DOING")
     checkout.eventually(lambda: "DOING: OK" in checkout.stdout())
-    assert checkout.pid("worker") != worker
+    checkout.replaced("worker", worker)
     runs = r"reload \| (\w+) runs the new code"
     checkout.eventually(lambda: re.findall(runs, checkout.stdout()) == ["app", "worker"])
     (checkout.folder / "example" / "own.py").write_text('HELLO = "Imported"\n')

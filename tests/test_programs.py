@@ -52,7 +52,7 @@ def test_a_program_is_a_function_a_line_and_a_section(
         configuration.write(f"\n{recipe()[2]}")
     layout.start()
     layout.eventually(lambda: "mailer_00 | " in layout.stdout())
-    layout.eventually(lambda: layout.ctl("ready", "mailer").returncode == 0)
+    layout.all_ready("mailer")
     assert "waiting for mail" in layout.ctl("ready", "mailer").stdout
     assert layout.shutdown() == 0
     assert "mailer stopped" in layout.stdout()

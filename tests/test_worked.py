@@ -34,7 +34,7 @@ def orders(launch: Callable[..., Any], redis: Server) -> Layout:
     layout.environ["PYTHONPATH"] = package(layout.folder, **code)
     layout.override("renders", FILES["renders.conf"])
     layout.start()
-    layout.eventually(lambda: layout.ctl("ready").returncode == 0, within=30)
+    layout.all_ready()
     return layout
 
 

@@ -83,7 +83,8 @@ class Host:
 
     def ready(self) -> None:
         """Wait until every program has said that it is ready."""
-        self.eventually(lambda: self.ctl("ready").returncode == 0, within=40)
+        done = self.ctl("ready", "--wait", "40")
+        assert done.returncode == 0, done.stdout + self.report()
 
     def stop(self) -> int:
         """TERM to supervisord; returns its exit status."""

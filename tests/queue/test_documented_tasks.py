@@ -97,7 +97,7 @@ def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], red
     redis.client.lpush("TESTING", "two")
     layout.eventually(lambda: layout.said("worker_urgent:worker_urgent_00", "one is urgent"))
     layout.eventually(lambda: layout.said("worker", "WORKING: two"))
-    layout.eventually(lambda: layout.ctl("ready", "worker_urgent").returncode == 0)
+    layout.all_ready("worker_urgent")
 
 
 HARD, EASY = "a" * 36 + "b", "aaa"

@@ -63,7 +63,7 @@ def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) ->
         "[program:beat]\nautostart = false\n",
     )
     layout.start()
-    layout.eventually(lambda: layout.ctl("ready", "app", "worker").returncode == 0)
+    layout.all_ready("app", "worker")
     layout.push(b"endless")
     layout.eventually(lambda: "BEGUN: endless" in layout.stdout())
     with (
@@ -130,9 +130,9 @@ def test_a_hung_app_is_replaced_and_the_other_serves_on(launch: Launch, redis: S
     layout.ready()
     hung, other = layout.pid("app:app_00"), layout.pid("app:app_01")
     layout.signal("app:app_00", "STOP")
-    layout.eventually(lambda: layout.table()["app:app_00"][1] not in (0, hung))
+    layout.replaced("app", hung)
     assert layout.pid("app:app_01") == other
-    layout.eventually(lambda: layout.ctl("ready").returncode == 0)
+    layout.all_ready()
     assert layout.answers()
 
 
@@ -144,7 +144,7 @@ def test_a_hung_worker_is_replaced(launch: Launch, redis: Server) -> None:
     layout.ready()
     hung = layout.pid("worker")
     layout.signal("worker", "STOP")
-    layout.eventually(lambda: layout.table()["worker:worker_00"][1] not in (0, hung))
+    layout.replaced("worker", hung)
     layout.push(b"afterwards")
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 
@@ -152,11 +152,9 @@ def test_a_hung_worker_is_replaced(launch: Launch, redis: Server) -> None:
 def test_poison_does_not_end_it_all(layout: Layout) -> None:
     """Four deaths of a worker, each as soon as it has started, are not the end."""
     for _ in range(4):
-        pid = layout.eventually(lambda: int(layout.ctl("pid", "worker:worker_00").stdout))
+        pid = layout.pid("worker")
         os.kill(pid, signal.SIGKILL)
-        layout.eventually(
-            lambda pid=pid: int(layout.ctl("pid", "worker:worker_00").stdout) not in (0, pid)  # type: ignore[misc]
-        )
+        layout.replaced("worker", pid)
     layout.push(b"afterwards")
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 
@@ -183,7 +181,7 @@ def test_neither_bad_items_nor_a_bad_release_end_what_is_healthy(
         layout.push(f"bad {n}".encode())
     layout.eventually(lambda: redis.client.xlen("{TESTING}:dead") == 6, within=60)
     assert "Died 10 times within 120 s" in layout.stdout()
-    layout.eventually(lambda: layout.ctl("ready").returncode == 0)
+    layout.all_ready()
 
     tasks.write_text(good + "import nope\n")
     layout.ctl("restart", "worker:*")
@@ -227,7 +225,7 @@ def test_everything_is_there_again_after_a_reload(layout: Layout) -> None:
     for count in (2, 3):
         layout.ctl("reload", check=True)
         layout.eventually(lambda count=count: layout.stdout().count("supervisord started") == count)  # type: ignore[misc]
-        layout.eventually(lambda: layout.ctl("ready", "app", "beat", "worker").returncode == 0)
+        layout.all_ready("app", "beat", "worker")
     layout.push(b"once")
     layout.eventually(lambda: layout.stdout().count("WORKING: once\n") == 1)
     assert "Traceback" not in layout.stdout()
