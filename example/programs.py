@@ -71,6 +71,30 @@ async def worker(process: "Process", settings: Settings) -> None:
 
 
 @command()
+def dashboard() -> None:
+    """Serve a page about how everything does, for whoever knows its token."""
+    from .runtime import process
+    from .view.dashboard import serve, site
+
+    settings = load_settings()
+    token, hosts = settings.dashboard_token, settings.dashboard_hosts
+    host, port = settings.dashboard_host, settings.dashboard_port
+    access, query = serve.access(token, {*hosts, host})
+    try:
+        schedule = load_yours("schedule", "SCHEDULE").SCHEDULE
+    except (OSError, SystemExit):
+        # The page tells what that does to beat.
+        schedule = {}
+
+    async def main() -> None:
+        async with process.Process("dashboard") as running:
+            page = site.make(access, settings.redis_url, settings.redis_key, schedule)
+            await serve.serve(running, page, host, port, query)
+
+    process.run(main)
+
+
+@command()
 def scaler() -> None:
     """Keep as many workers as what there is to do asks for; started by supervisord only."""
     import math

@@ -11,9 +11,11 @@ from .runtime.environment import (
     choice,
     function,
     list_name,
+    names,
     redis,
     seconds,
     text,
+    token,
     whole,
 )
 
@@ -44,6 +46,13 @@ class Settings(Environment):
     queue_limit: int = whole(100_000, 1, 1_000_000_000_000)
     # How long what is in hand may take to end after TERM.
     drain_seconds: float = seconds(5, 0, 3600)
+
+    # The operator's page: where it listens, what opens it, and by which names it is asked for,
+    # beside addresses and localhost.
+    dashboard_host: str = text("127.0.0.1", "an address of this machine, or a host name")
+    dashboard_port: int = whole(5001, 1, 65535)
+    dashboard_token: str = token()
+    dashboard_hosts: frozenset[str] = names()
 
     # The scaler: which program, between which numbers of processes; how many items, and how many
     # seconds of work, may wait for each; how long it waits before it stops one.

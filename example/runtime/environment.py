@@ -4,6 +4,7 @@ Each public function makes a field: its default, its parser, and words for what 
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from pathlib import Path
@@ -67,6 +68,33 @@ def function(default: str, file: str) -> Any:
 def redis(default: str) -> Any:
     """The URL of a Redis. It is a secret, since it may hold a password."""
     return setting(default, redis_url.check, redis_url.ACCEPTS, secret=True)
+
+
+TOKEN_LEAST = 20
+
+
+def token() -> Any:
+    """A secret that opens something to whoever knows it; '' for none."""
+
+    def parse(text: str) -> str:
+        if text and not (len(text) >= TOKEN_LEAST and text.isascii() and text.isprintable()):
+            raise ValueError
+        return text
+
+    accepts = f"at least {TOKEN_LEAST} printable ASCII characters"
+    return setting("", parse, accepts, secret=True)
+
+
+def names() -> Any:
+    """Host names, with commas between them; '' for none."""
+
+    def parse(text: str) -> frozenset[str]:
+        found = frozenset(name.strip().lower() for name in text.split(",") if text)
+        if not all(re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) for name in found):
+            raise ValueError
+        return found
+
+    return setting(frozenset(), parse, "host names without ports, with commas between them")
 
 
 def list_name(default: str) -> Any:

@@ -16,21 +16,23 @@ BACKLOG = 2048
 """uvicorn's own."""
 
 
-def listeners(host: str, port: int, backlog: int) -> list[socket.socket]:
+def listeners(host: str, port: int, backlog: int, prefix: str = "") -> list[socket.socket]:
     """The listening socket at descriptor 0 where there is one, else those of `host`:`port`.
 
-    Exits with status 3, uvicorn's own for this, if the address cannot be had.
+    Exits with status 3, uvicorn's own for this, if the address cannot be had. The settings that
+    name the address are HOST and PORT, after `prefix`.
     """
     if inherited := inherited_socket():
-        _tell_what_is_not_read(inherited, host, port)
+        if not prefix:
+            _tell_what_is_not_read(inherited, host, port)
         return [inherited]
     try:
         return _bind(host, port, backlog)
     except OSError as error:
         hint = (
-            "another program listens there: stop it, or set PORT"
+            f"another program listens there: stop it, or set {prefix}PORT"
             if error.errno == errno.EADDRINUSE
-            else "set HOST and PORT to an address that this machine may use"
+            else f"set {prefix}HOST and {prefix}PORT to an address that this machine may use"
         )
         logger.error("cannot listen on %s:%s: %s; %s", host, port, error.strerror, hint)
         sys.exit(STARTUP_FAILURE)

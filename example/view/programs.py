@@ -110,17 +110,19 @@ def _program(row: dict[str, Any]) -> Program:
     )
 
 
-def restart(server: Supervisord, name: str) -> None:
+def restart(server: Supervisord, name: str) -> bool:
     """Begin to stop and start a process, or those of a group that run; start it if none runs.
 
-    supervisord does it from here on, whatever becomes of who asked: `progress` tells how it goes.
+    supervisord does it from here on, whatever becomes of who asked. Returns whether `progress`
+    tells how it goes: it does not of one that is only started.
     """
     rows = [row for row in read(server) if name in (row.name, row.program, row.group)]
     if not rows or any(row.pid or row.state == "BACKOFF" for row in rows):
         server.ask("supervision.roll", name, READY_WITHIN, True)
-    else:
-        for row in rows:
-            server.ask("supervisor.startProcess", row.name, False)
+        return True
+    for row in rows:
+        server.ask("supervisor.startProcess", row.name, False)
+    return False
 
 
 def roll(server: Supervisord, name: str) -> None:

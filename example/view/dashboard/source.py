@@ -1,0 +1,72 @@
+"""What a page shows is asked for once a second at most, however many look, and never if nobody."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 0.9
+"""An answer stands for so long: a page asks each second."""
+PATIENCE_SECONDS = 1.0
+"""A page is shown without an answer that takes longer."""
+GIVE_UP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Seen(Generic[T]):
+    """The last answer, and whether there is none at present."""
+
+    value: T | None
+    at: float | None
+    """When it came, in seconds since the epoch; None: never."""
+    trouble: str
+    """Why nothing came since; '' where all is well."""
+    since: float
+    """When the trouble was seen first, in seconds since the epoch."""
+
+
+class Source(Generic[T]):
+    """Asks by `ask`, which raises one of `errors` if there is no answer."""
+
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        errors: tuple[type[Exception], ...],
+    ) -> None:
+        self._ask = ask
+        self._errors: tuple[type[Exception], ...] = (TimeoutError, *errors)
+        self._asking: asyncio.Task[None] | None = None
+        self._asked = 0.0
+        self._seen: Seen[T] = Seen(None, None, "", 0.0)
+
+    async def look(self) -> Seen[T]:
+        """What is known, at most FRESH_SECONDS old unless there is trouble."""
+        now = asyncio.get_running_loop().time()
+        asking = self._asking
+        if asking is None or (asking.done() and now - self._asked >= FRESH_SECONDS):
+            self._asked = now
+            self._asking = asking = asyncio.create_task(self._renew())
+        await asyncio.wait({asking}, timeout=PATIENCE_SECONDS)
+        if not asking.done():
+            self._failed("it takes too long to answer")
+        return self._seen
+
+    def forget(self) -> None:
+        """Ask anew when somebody looks next, since something was done."""
+        self._asking = None
+
+    async def _renew(self) -> None:
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                value = await self._ask()
+        except self._errors as error:
+            self._failed(str(error) or type(error).__name__)
+        else:
+            self._seen = Seen(value, time.time(), "", 0.0)
+
+    def _failed(self, why: str) -> None:
+        since = self._seen.since if self._seen.trouble else time.time()
+        self._seen = Seen(self._seen.value, self._seen.at, why, since)
