@@ -13,6 +13,7 @@ WINDOW = 600
 STEP = 6
 """Seconds that one point of a line stands for."""
 HEIGHT = 100
+DIGITS = (1, 2, 3, 4, 5, 6, 8, 10)
 AGES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400)
 """Where a scale of seconds may end; beyond that days."""
 
@@ -132,9 +133,9 @@ Scale = Callable[[float], tuple[float, Callable[[float], str]]]
 
 
 def _number(most: float) -> tuple[float, Callable[[float], str]]:
-    """The end of a scale that reaches `most`, of 1, 2 or 5 and zeros; and how to show a value."""
-    ends = (factor * 10**power for power in range(15) for factor in (1, 2, 5))
-    return next(end for end in ends if end >= most or end == 5e14), words.rate
+    """The end of a scale that reaches `most`, one digit and zeros; and how to show a value."""
+    power = 10.0 ** math.floor(math.log10(max(most, 1)))
+    return next(digit * power for digit in DIGITS if digit * power >= most), words.rate
 
 
 def _age(most: float) -> tuple[float, Callable[[float], str]]:
@@ -166,7 +167,7 @@ def _chart(
         now,
         unit,
         drawn,
-        [(0, label(top)), (50, label(top / 2)), (100, "0")],
+        [(0, label(top)), (50, label(top / 2)), (100, "")],
         list(_bands(names, shown, start, label)),
         note,
         f"{title}: now {now} {unit}".rstrip() + f", {note}",
