@@ -78,9 +78,9 @@ def _of_programs(rows: list[Program]) -> Found:
 def _of_queue(snapshot: Snapshot) -> Found:
     found = []
     if snapshot.waiting and not snapshot.workers:
-        found.append((BAD, "items wait, and no worker takes them"))
+        found.append((BAD, "Items wait, and no worker takes them"))
     if (snapshot.oldest_seconds or 0.0) > LATE_SECONDS:
-        found.append((LOOK, f"items wait for more than {words.duration(LATE_SECONDS)}"))
+        found.append((LOOK, f"Items wait for more than {words.duration(LATE_SECONDS)}"))
     if snapshot.dead:
-        found.append((LOOK, "the dead list is not empty"))
+        found.append((LOOK, "The dead list is not empty"))
     return found
