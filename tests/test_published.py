@@ -25,6 +25,11 @@ def test_the_changelog_has_the_version() -> None:
     assert titles[1][1]
 
 
+def test_the_manifests_take_the_image_of_the_version() -> None:
+    kustomization = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())
+    assert [each["newTag"] for each in kustomization["images"]] == [VERSION]
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_actions_are_pinned_by_commit(name: str) -> None:
     """And the version of each stands beside it, for those who read and for what updates it."""
