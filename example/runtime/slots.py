@@ -22,7 +22,7 @@ GRACE = 1.0  # seconds that a task has to end once it has run too long
 LAST_GRACE = 0.05  # seconds that all tasks have to end when the worker ends
 SPELL = 0.02  # seconds of starting tasks in one go, before the event loop does anything else
 MANY = 100  # taken and not started: with more, the clock would cost more than a small task
-TIMED = 8  # of so many items one is timed then, and stands for all
+TIMED = 64  # of so many items one is timed then, and stands for them all
 THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
 
 
