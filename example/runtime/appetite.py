@@ -66,6 +66,6 @@ class Appetite:
         self._unread += self._bytes == HAND_BYTES_LEAST
         self._bytes = max(HAND_BYTES_LEAST, self._bytes // 8)
 
-    def forgive(self) -> None:
+    def forget_unread(self) -> None:
         """The item that was too large has been dealt with."""
         self._unread = 0

@@ -125,8 +125,8 @@ class Hand:
     async def wait(self, seconds: float) -> bool:
         """Wait for an item. Returns whether one has come that is `taken`, and may start at once.
 
-        The next STEP puts it into the hand at Redis. It gives a larger one than STARTED_BYTES back
-        to the queue, to take it again with regard to the bytes that are in hand already.
+        The next STEP puts it into the hand at Redis. An item larger than STARTED_BYTES is not
+        `taken`: that STEP gives it back, and may take it again with regard to what is in hand.
         """
         self.standing = Standing.UNSETTLED
         item = await self._ask(self._consumer.wait(seconds))
@@ -314,6 +314,7 @@ class Hand:
         return found.dead
 
     async def _tell_runs(self) -> None:
+        """Send the run times since the last time. They stay here until Redis has answered."""
         if self.runs:
             told = self.runs.copy()
             await self._ask(self._consumer.ran(told))

@@ -1,10 +1,10 @@
--- The queue's requests. Each is one atomic step in Redis; ARGV[4] says which one. The script goes
--- on in queue_count.lua and others; queue.py puts them together.
+-- The queue's requests. Each is one atomic step in Redis; ARGV[4] says which one. queue_count.lua
+-- and others continue this file; queue.py joins them to one script.
 --
 -- Three rules keep items safe when Redis refuses a command in the middle of a script:
--- 1. Each request of a worker begins with a removal of nothing (see queue_answer.lua). At maxmemory Redis
---    refuses a script whose first write may need memory. A removal does not, and once a script has
---    written, Redis lets it finish: so workers can still confirm items.
+-- 1. Each request of a worker begins with a removal of nothing (see queue_answer.lua). At maxmemory
+--    Redis refuses a script whose first write may need memory. A removal does not, and once a script
+--    has written, Redis lets it finish: so workers can still confirm items.
 -- 2. A script adds an item to its new place before it removes it from the old one.
 -- 3. Before that it tries the command that will remove the item, on a key that never exists. If the
 --    user may not run it, Redis refuses the script while the item is in one place only.
@@ -36,7 +36,7 @@ local SUSPECT, DEATHS = 2, 4 -- deaths until an item runs alone, and until it is
 local FEW = 16 -- items to look at in one go, since they may be huge
 local request = {} -- by the consumer `me`
 local public = {} -- by anybody
-local counts = {} -- what this request has counted: see queue_count.lua
+local counts = {} -- kind -> number, of this request: see queue_count.lua
 
 local function count(kind, n)
   counts[kind] = (counts[kind] or 0) + n

@@ -1,12 +1,19 @@
--- Counting, for people who look at the queue. Goes on from queue.lua. Nothing here may cost an item:
--- what Redis refuses is left out.
+-- Counting, for people who look at the queue. Continues queue.lua. Nothing here may cost an item:
+-- if Redis refuses a number, it is left out.
 --
--- `totals` is a hash of running numbers: `taken` into a hand, of which so many `again`, from where
--- they were put off, and not from the list. Out of a hand: put `back` on the list, or `parked`;
--- `failed` attempts, of which so many will be `retried`; `redelivered` since their workers died, or
--- `killed` as they had died too often; the rest is done. Given up: `dead`. Pushed for a later time
--- that `came`. `run0` … in classes of run times (see runs.py), and `run_ms`, their sum.
--- `missed:<entry>` ticks.
+-- `totals` is a hash of running numbers of items:
+--   taken         taken into a hand
+--   again         those of them that did not come from the list, but from retry, suspects or later
+--   back, parked  out of a hand without an attempt: back on the list, or where items wait apart
+--   failed        attempts that failed
+--   retried       those of them that will have a next attempt
+--   redelivered   were in hand when their worker died
+--   killed        the same, but given up, since too many of their workers died
+--   dead          given up for any reason
+--   came          pushed for a later time that has come
+--   run0 …        attempts by class of run time (see runs.py); `run_ms` is the sum of the times
+--   missed:ENTRY  ticks of a schedule entry that were not pushed
+-- Items that are done are not counted: see `done`.
 --
 -- `samples` is a list, the newest at its end, of "time waiting in_hand pushed taken done failed
 -- listed run0 …": see snapshot.py.
@@ -14,8 +21,8 @@
 local SAMPLES = 600 -- one a second at most
 local RUNS = 12 -- the last class of run times
 
--- Add what this request has counted. Once for each kind, and at the end: should Redis refuse it,
--- items are where they belong.
+-- Add what this request has counted to the totals. This is done last, so that items are where they
+-- belong if Redis refuses it.
 local function flush()
   for kind, n in pairs(counts) do
     redis.pcall('HINCRBY', totals, kind, n)
@@ -27,8 +34,8 @@ local function total(kind)
   return tonumber(redis.call('HGET', totals, kind) or 0)
 end
 
--- What was taken and is neither in a hand nor came out of one otherwise. The many items that are
--- done cost no counting.
+-- How many items are done: those that were taken, are not in hand, and came out of it in no other
+-- way. So the many items that are done cost no counting.
 local function done(held)
   local others = { 'failed', 'redelivered', 'killed', 'back', 'parked' }
   local left = total('taken') - held
@@ -36,7 +43,7 @@ local function done(held)
   return math.max(0, left)
 end
 
--- What a sample and LOOK tell of the queue's size.
+-- The numbers of items and workers at this moment.
 local function sizes(now)
   local found = { waiting = if_right_type('LLEN', inbox) or 0, held = 0, in_hand = 0 }
   found.listed = found.waiting
@@ -72,11 +79,11 @@ local function write_sample(now)
   redis.call('LTRIM', samples, -SAMPLES, -1)
 end
 
--- Take a sample, unless somebody has done so in this second.
+-- Take a sample, unless there is one of this second.
 local function sample(now)
   local newest = redis.pcall('LRANGE', samples, -1, -1)[1]
   local last = tonumber(newest and string.match(newest, '^%d+') or 0)
-  -- Where the clock was set back, samples of the future would tell nonsense.
+  -- If the clock was set back, drop the samples of the future.
   if last > now + 2000 then redis.pcall('LTRIM', samples, 1, 0) end
   local second = math.floor(now / 1000)
   if second > math.floor(last / 1000) or last > now + 2000 then pcall(write_sample, now) end
@@ -88,8 +95,8 @@ request.ran = function()
   for i = 6, #ARGV, 2 do count('run' .. ARGV[i], tonumber(ARGV[i + 1])) end
 end
 
--- SAMPLE [entry missed]…: by every beat, each second. Adds how many ticks of schedule entries were
--- missed. Returns Redis's time, ms.
+-- SAMPLE [entry missed]…: every beat sends this each second. Adds how many ticks of schedule
+-- entries were missed. Returns Redis's time in ms.
 public.sample = function()
   local now = clock()
   for i = 5, #ARGV, 2 do count('missed:' .. ARGV[i], tonumber(ARGV[i + 1])) end

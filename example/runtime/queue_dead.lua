@@ -1,4 +1,4 @@
--- The dead list, and what people may have done about it. Goes on from queue.lua.
+-- Requests by which people read and repair the dead list and the retries. Continues queue.lua.
 
 local MANY = 100 -- entries in one request, since they may be huge
 
@@ -9,9 +9,9 @@ local function field_of(entry, name)
   return ''
 end
 
--- DEAD before count most: the `count` entries that came last before the id `before`, '+' for all,
--- newest first. Returns {id, item, bytes, why, failures, deaths} of each, the items cut to `most`
--- bytes; changes nothing.
+-- DEAD before count most: the last `count` entries before the id `before` ('+' for the very last),
+-- newest first. Returns {id, item, bytes, why, failures, deaths} of each. Items are cut to `most`
+-- bytes. Changes nothing.
 public.dead = function()
   local found = {}
   for i, entry in ipairs(redis.call('XREVRANGE', dead, ARGV[5], '-', 'COUNT', ARGV[6])) do
@@ -24,8 +24,8 @@ public.dead = function()
   return found
 end
 
--- REQUEUE lo hi: push the dead from the id `lo` to `hi` again, the oldest first, with a clean
--- record; MANY of them at most. Returns how many.
+-- REQUEUE lo hi: push the dead items from the id `lo` to `hi` again, the oldest first, without
+-- their deaths and failures. Takes MANY of them at most, and returns how many.
 public.requeue = function()
   local found = redis.call('XRANGE', dead, ARGV[5], ARGV[6], 'COUNT', MANY)
   redis.call('XDEL', dead, '0-0') -- rule 3
@@ -36,13 +36,13 @@ public.requeue = function()
   return #found
 end
 
--- DROP [id]: forget a dead item, or all. Returns how many.
+-- DROP [id]: delete a dead item, or all. Returns how many.
 public.drop = function()
   if ARGV[5] then return redis.call('XDEL', dead, ARGV[5]) end
   return redis.call('XTRIM', dead, 'MAXLEN', 0)
 end
 
--- HURRY: what waits for its next attempt is due now; MANY of each kind at most. Returns
+-- HURRY: make items due now that wait for their next attempt, MANY of each kind at most. Returns
 -- {how many, how many are left}.
 public.hurry = function()
   local now, count, left = clock(), 0, 0

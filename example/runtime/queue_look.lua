@@ -1,8 +1,8 @@
--- LOOK, by which people see how the queue does. Goes on from queue_count.lua.
+-- LOOK, by which people see the state of the queue. Continues queue_count.lua.
 
-local SILENT = 5000 -- ms, as LEASE in queue.py: whoever shows up less often is dead
+local SILENT = 5000 -- ms, as LEASE in queue.py: a worker that has not shown up for longer is dead
 
--- Since when, in ms, something waits whose time has come; or nil.
+-- The time in ms since which an item is due in a sorted set, or nil.
 local function due_since(now)
   local since
   for _, zset in ipairs({ retry, suspects, later }) do
@@ -15,10 +15,10 @@ end
 
 -- LOOK: the queue at this moment; changes nothing.
 -- Returns {now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, totals,
--- samples, ticks}. `waiting` is what is on the list, or due; retrying and later are not due.
--- `workers` is how many live. `listed` is how many are on the list or on the way from there to a
--- hand, `held` how many are in one. `due` is since when something is due, ms, or ''. The totals and
--- the ticks are {field, value, …}.
+-- samples, ticks}. `waiting` counts items on the list, and those that are due; retrying and later
+-- are not due. `workers` counts those that live. `listed` counts items on the list or on the way
+-- from there to a hand, `held` those in a hand. `due` is the time in ms since which an item is due,
+-- or ''. The totals and the ticks are {field, value, …}.
 public.look = function()
   local now = clock()
   local size = sizes(now)

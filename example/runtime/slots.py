@@ -55,10 +55,10 @@ class Slot:
 class Slots:
     """Runs the items of `taken`, the leftmost first, and calls `done` or `failed` with their ids.
 
-    `work` takes an item: a coroutine function in the event loop, any other in a thread. An item
-    fails that runs longer than `timeout` seconds; its task is cancelled, its thread cannot be.
-    `ran` hears for how many seconds an item ran, and for how many it stands: see TIMED.
-    `describe` tells of an attempt by its id and deadline. Raises TypeError if `work` is no function
+    `work` takes an item. A coroutine function runs in the event loop, any other in a thread. An
+    item that runs longer than `timeout` seconds fails. Its task is cancelled; a thread cannot be.
+    `ran` gets the seconds that an item ran, and how many items it stands for: see TIMED.
+    `describe` gives the attempt for an id and deadline. Raises TypeError if `work` is no function
     of one argument with the type hint str or bytes.
     """
 

@@ -218,7 +218,7 @@ class Worker:
     async def _look_after_hand(self) -> None:
         await self._keep_in_touch()
         if self.appetite.is_link_too_slow:
-            self.appetite.forgive()
+            self.appetite.forget_unread()
             await self.hand.skip_unreadable(HAND_BYTES_LEAST, self._limits.max_attempts)
         if self._is_late():
             self.hand.give_taken()

@@ -1,7 +1,7 @@
-"""A process that holds more memory than it may is replaced, as `roll` does it: in peace.
+"""A process that uses more memory than its limit is replaced by `roll`, so it finishes its work.
 
-Asked-for, so it counts as no death. One that needs more from the start is told of, and replaced
-ever more seldom.
+That stop is asked for, so it counts as no death. If a program needs more from the start, a line in
+the log says so, and its processes are replaced less and less often.
 """
 
 import os
@@ -20,9 +20,9 @@ from .values import PerProgram
 LEAST = 1 << 20
 CHECK_SECONDS = 1.0
 LASTS_SECONDS = 3.0
-"""What is over for less time is a peak of its work."""
+"""A process that is over its limit for less time has a peak."""
 EARLY_SECONDS = 60.0
-"""Who is over so soon after its start needs more than it may have, or leaks fast."""
+"""A process that is over its limit so soon after its start needs more than that, or leaks fast."""
 SHORTEST_PATIENCE, LONGEST_PATIENCE = 60.0, 600.0
 READY_SECONDS = 60.0
 """How long a successor may take to become ready."""
@@ -66,18 +66,18 @@ def install(plugin: Plugin, limits: PerProgram[int]) -> None:
 
 
 class Watch:
-    """Who is over its limit, and who is being replaced for it; times are time.monotonic()'s."""
+    """Processes over their limits, and those that are being replaced; times by time.monotonic()."""
 
     def __init__(self, plugin: Plugin, limits: PerProgram[int]) -> None:
         self.plugin = plugin
         self.limits = limits
         self.over: dict[str, Over] = {}
         self.patience: dict[str, float] = {}
-        """How long who is over early may be, by full name; none for most."""
+        """How long a process that is over early may stay so, by full name."""
         self.replacing: set[str] = set()
 
     def check(self, now: float) -> None:
-        """Look at each process that has a limit, and begin to replace who was over for long."""
+        """Look at each process that has a limit. Begin to replace those that were over too long."""
         for process in self.plugin.processes():
             key, limit = self.plugin.key(process), self.limits.of(process)
             if key in self.replacing:
@@ -104,7 +104,7 @@ class Watch:
         key = self.plugin.key(process)
         try:
             self.plugin.methods["roll"](_exact(process), READY_SECONDS, False)
-        except RPCError:  # another of its group is being replaced: at the next look
+        except RPCError:  # another process of its group is being replaced; try at the next check
             return
         self.plugin.options.logger.warn(f"memory: {key}: {why}: replacing it")
         self.plugin.blame[key] = f"replaced: {why}"
@@ -120,7 +120,7 @@ class Watch:
         if not before:
             self.plugin.options.logger.critical(
                 f"memory: {key} was over its limit soon after its start: raise it if the program"
-                f" needs so much; what comes next may be over for a minute, and then ever longer"
+                f" needs so much; its successor may be over for a minute, and then longer each time"
             )
 
     def _follow(self, process: Any, now: float) -> None:
@@ -130,7 +130,7 @@ class Watch:
             return
         self.replacing.discard(key)
         self.plugin.blame.pop(key, None)
-        if status > 0:  # as the log has it; the old one may go on
+        if status > 0:  # the log says why; the old process may go on
             self.over[key] = Over(process.pid, now, early=True)
             self.patience.setdefault(key, SHORTEST_PATIENCE)
 
