@@ -27,45 +27,57 @@ def install(plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
     if sys.platform != "linux":
         plugin.options.logger.warn("descendants: needs Linux, left off")
         return
-    ended: dict[int, float] = {}
-    """Process id of a program that has ended -> when its descendants are killed."""
+    descendants = Descendants(plugin, chosen)
+    plugin.before(plugin.options, "execve", descendants.before_exec)
+    plugin.after(plugin.options, "waitpid", descendants.after_waitpid)
+    plugin.every_turn(descendants.kill_when_due)
+    plugin.at_close(descendants.kill_all)
 
-    def before_exec(_filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        if chosen.of(plugin.process_of(env)):
-            env[VARIABLE] = _invocation(plugin, os.getpid())
 
-    def after_waitpid(result: tuple[int, int]) -> None:
+class Descendants:
+    """Ends what programs have left behind."""
+
+    def __init__(self, plugin: Plugin, chosen: PerProgram[Literal[True]]) -> None:
+        self._plugin = plugin
+        self._chosen = chosen
+        self._kill_at: dict[int, float] = {}
+        """Process id of a program that has ended -> when its descendants are killed."""
+
+    def before_exec(self, _filename: str, _argv: list[str], env: dict[str, str]) -> None:
+        if self._chosen.of(self._plugin.process_of(env)):
+            env[VARIABLE] = _invocation(self._plugin, os.getpid())
+
+    def after_waitpid(self, result: tuple[int, int]) -> None:
         pid, _ = result
-        process = plugin.options.pidhistory.get(pid)
-        if process is None or not chosen.of(process):
+        process = self._plugin.options.pidhistory.get(pid)
+        if process is None or not self._chosen.of(process):
             return
-        left = list(_descendants(plugin, pid))
+        left = list(_descendants(self._plugin, pid))
         if not left:
             return
         name = process.config.name
-        plugin.options.logger.info(f"ends with {name}: {len(left)} that it had started")
-        ended[pid] = time.monotonic() + GRACE_SECONDS
+        self._plugin.options.logger.info(f"ends with {name}: {len(left)} that it had started")
+        self._kill_at[pid] = time.monotonic() + GRACE_SECONDS
         # `stopasgroup` has sent SIGTERM already. To many programs a second one means "at once".
         if not (process.killing and process.config.stopasgroup):
             _signal(left, signal.SIGTERM)
 
-    def kill(pids: list[int]) -> None:
-        for pid in pids:
-            left = list(_descendants(plugin, pid))
-            # The next turn finds those that were forked meanwhile.
-            if not _signal(left, signal.SIGKILL):
-                del ended[pid]
-                if left:
-                    plugin.options.logger.warn(f"descendants: not permitted to end {left}")
-
-    def on_turn() -> None:
+    def kill_when_due(self) -> None:
         now = time.monotonic()
-        kill([pid for pid, due in ended.items() if due <= now])
+        for pid in [pid for pid, kill_at in self._kill_at.items() if kill_at <= now]:
+            self._kill(pid)
 
-    plugin.before(plugin.options, "execve", before_exec)
-    plugin.after(plugin.options, "waitpid", after_waitpid)
-    plugin.every_turn(on_turn)
-    plugin.at_close(lambda: kill(list(ended)))
+    def kill_all(self) -> None:
+        for pid in list(self._kill_at):
+            self._kill(pid)
+
+    def _kill(self, pid: int) -> None:
+        left = list(_descendants(self._plugin, pid))
+        # The next turn finds those that were forked meanwhile.
+        if not _signal(left, signal.SIGKILL):
+            del self._kill_at[pid]
+            if left:
+                self._plugin.options.logger.warn(f"descendants: not permitted to end {left}")
 
 
 def _invocation(plugin: Plugin, pid: int) -> str:

@@ -15,46 +15,53 @@ from .values import MOST_PROCESSES
 
 def install(plugin: Plugin, _: object) -> None:
     numbers = Numbers()
-    leaving: list[Any] = []
+    scaling = Scaling(plugin, numbers)
+    plugin.before(plugin.options, "process_groups_from_parser", numbers.apply)
+    plugin.every_turn(scaling.remove_what_has_stopped)
+    plugin.methods["scale"] = scaling.scale
 
-    def scale(_: object, program: str, number: int) -> Any:
+
+class Scaling:
+    """The method that supervisorctl calls, and the processes that it is taking away."""
+
+    def __init__(self, plugin: Plugin, numbers: "Numbers") -> None:
+        self._plugin = plugin
+        self._numbers = numbers
+        self._leaving: list[Any] = []
+
+    def scale(self, program: str, number: int) -> Any:
         """Run `number` processes of `program`.
 
         @param string program     Name of a program, not of one process
         @param int number         1 to 256
         @return int number        Comes when the processes that are too many have stopped
         """
-        if hasattr(plugin.supervisord, "supvisors"):
+        if hasattr(self._plugin.supervisord, "supvisors"):
             # It keeps its own record of each process, and ends supervisord if one is missing.
             raise RPCError(Faults.FAILED, "Supvisors is here: use its update_numprocs")
-        _check(plugin, program, number)
-
-        def unfinished() -> bool:
-            return any(process.config.program == program for process in leaving)
-
-        if unfinished():
+        _check(self._plugin, program, number)
+        if self._is_unfinished(program):
             raise RPCError(Faults.FAILED, f"{program} is still stopping after the last `scale`")
-        for group, config in numbers.parse(plugin, program, number):
-            leaving.extend(_fit(group, config, program))
+        for group, config in self._numbers.parse(self._plugin, program, number):
+            self._leaving.extend(_fit(group, config, program))
 
         def when_stopped() -> Any:
-            return NOT_DONE_YET if unfinished() else number
+            return NOT_DONE_YET if self._is_unfinished(program) else number
 
         when_stopped.delay = 0.05  # type: ignore[attr-defined]
         return when_stopped
 
-    def on_turn() -> None:
-        for process in leaving:
+    def _is_unfinished(self, program: str) -> bool:
+        return any(process.config.program == program for process in self._leaving)
+
+    def remove_what_has_stopped(self) -> None:
+        for process in self._leaving:
             if process.state in STOPPED_STATES:
                 process.group.processes.pop(process.config.name, None)
             elif process.state in RUNNING_STATES:
                 process.stop()
         # remove() might take another one: processes of one priority compare as equal.
-        leaving[:] = [process for process in leaving if process.state not in STOPPED_STATES]
-
-    plugin.before(plugin.options, "process_groups_from_parser", numbers.apply)
-    plugin.every_turn(on_turn)
-    plugin.methods["scale"] = scale
+        self._leaving = [each for each in self._leaving if each.state not in STOPPED_STATES]
 
 
 class Numbers:
