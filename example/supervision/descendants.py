@@ -77,7 +77,7 @@ class Descendants:
         if not _signal(left, signal.SIGKILL):
             del self._kill_at[pid]
             if left:
-                self._plugin.options.logger.warn(f"descendants: not permitted to end {left}")
+                self._plugin.options.logger.warn(f"descendants: may not end {left}: they go on")
 
 
 def _invocation(plugin: Plugin, pid: int) -> str:
