@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from example.view.dashboard.access import Access
+
 from ..launchers import SCRIPTS
 from ..server import Server
 from .dashboard import TOKEN, Dashboard
@@ -106,6 +108,15 @@ def test_a_cookie_that_was_made_up_or_changed_opens_nothing(page: Dashboard, coo
     ):
         assert page.ask(Cookie=f"{name}={other}".encode().decode("latin-1")).status == 401
     assert page.ask(Cookie=f"other-{name}={value}").status == 401
+
+
+def test_after_a_week_the_token_is_asked_for_again(page: Dashboard, cookie: str) -> None:
+    name, _, value = cookie.partition("=")
+    random = value.partition(".")[0].partition("-")[2]
+    for days, status in ((6, 200), (8, 401), (-1, 401)):
+        session = f"{int(time.time()) - days * 86400}-{random}"
+        signed = f"{session}.{Access(TOKEN)._sign('session', session)}"
+        assert page.ask(Cookie=f"{name}={signed}").status == status
 
 
 def test_another_web_page_can_make_the_browser_do_nothing(page: Dashboard, cookie: str) -> None:
