@@ -275,6 +275,8 @@ class RealHistory(History):
         counted = found.waiting + found.in_hand + found.retrying + found.later
         if counted != len(there) or found.dead != totals["dead"]:
             raise Wrong(f"{found} counts what is not there: {there}")
+        if totals["pushed"] != len(self.pushed) - to_come:
+            raise Wrong(f"{totals}: {len(self.pushed)} were pushed, {to_come} are to come")
         if totals["pushed"] != totals["done"] + totals["dead"] + len(there) - to_come:
             raise Wrong(f"{totals} do not add up: {len(there)} there, {to_come} to come")
 
