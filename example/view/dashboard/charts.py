@@ -123,9 +123,10 @@ def _speed(samples: Sequence[Sample], name: str) -> Points:
     points: Points = {}
     for (_, before), (step, each) in pairwise(last.items()):
         added = getattr(each, name) - getattr(before, name)
-        # Less than before: somebody has emptied that Redis.
-        if 0 < each.time - before.time <= 3 * STEP and added >= 0:
-            points[step] = added / (each.time - before.time)
+        seconds = each.time - before.time
+        # A step that has just begun says too little. Less than before: that Redis was emptied.
+        if STEP / 2 <= seconds <= 3 * STEP and added >= 0:
+            points[step] = added / seconds
     return points
 
 
