@@ -21,7 +21,8 @@ script() {{
 "exec" "$PWD/.venv/bin/python" "\$0" "\$@"
 import sys
 from $2 import $3 as main
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
 EOF
     chmod +x ".venv/bin/$1"
 }}
