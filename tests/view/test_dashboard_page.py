@@ -133,9 +133,11 @@ def test_it_shows_what_runs_and_what_comes(shown: Shown, look: Callable[..., Pag
     see(page, "#queue", "TESTING", "Workers", "Run time")
     see(page, "#schedule", "every 1 s", "0 3 * * * Europe/Berlin", "in ", "ago")
     see(page, "#dead", "No dead items.")
-    chart = page.get_by_role("img", name=re.compile("^Done: now [0-9.]+ a second"))
-    expect(chart).to_be_visible()
-    expect(chart.locator("rect title").last).to_contain_text(re.compile("[0-9.]+ done"))
+    expect(page.get_by_role("img", name=re.compile("^Done: now [0-9.]+ a second"))).to_be_visible()
+    depth = page.get_by_role("img", name=re.compile("^Waiting: now [0-9]+ items"))
+    expect(depth.locator("rect title").last).to_contain_text(
+        re.compile("[0-9]+ waiting, [0-9]+ in hand"), timeout=WAIT_MS
+    )
     unnamed = page.evaluate(
         "[...document.querySelectorAll('button, input:not([type=hidden]), table, section')]"
         ".filter(each => !each.ariaLabel && !each.textContent.trim()).length"
