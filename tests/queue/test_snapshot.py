@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from example.runtime import runs, snapshot
 from example.runtime.beat import Beat, Every
+from example.runtime.hand import Hand
 from example.runtime.producer import SyncProducer
 from example.runtime.queue import SOURCE, Consumer, keys, script
 from example.runtime.runs import BOUNDS
@@ -64,6 +65,28 @@ def test_keys_of_another_type_are_no_error(redis: Server) -> None:
     for key in keys(KEY)[:1] + keys(KEY)[2:]:
         redis.client.set(key, "x")
     assert look(redis).waiting == 0
+
+
+def test_what_cannot_be_counted_holds_up_neither_beat_nor_worker(redis: Server) -> None:
+    """Somebody else's keys have the names of totals and samples."""
+    for key in (f"{{{KEY}}}:totals", SAMPLES):
+        redis.client.set(key, "x")
+
+    async def main() -> None:
+        beat = Beat(redis.url, KEY, {"x": Every(0.05, "x")}, limit=10)
+        hand = Hand(redis.url, KEY, dead_limit=10)
+        try:
+            while not redis.client.llen(KEY):
+                await beat.rest(await beat.step())
+            await beat.sample()
+            await hand.join(is_stopping=False, running=[])
+            await hand.tend([])
+            assert await hand.step(1, 100, lambda: None) == 1
+        finally:
+            await hand.close()
+            await beat.close()
+
+    asyncio.run(main())
 
 
 def test_what_befalls_items_is_counted(workers: Workers) -> None:
