@@ -15,8 +15,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from ..supervision import probe
 from ..supervision.ctl import READY_WITHIN
 
-ERRORS = (OSError, HTTPException, Error, ValueError)
-"""What each function here raises where supervisord does not answer, or refuses."""
+ERRORS = (OSError, HTTPException, Error, ValueError, OverflowError)
+"""What each function here raises where supervisord does not answer, or refuses. XML-RPC itself
+refuses a number beyond 32 bits."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def test_what_cannot_be_is_told(here: Foreign, server: Supervisord, folder: Path
     for refused in (
         lambda: programs.restart(server, "nobody"),
         lambda: programs.scale(server, "work", 1000),
+        lambda: programs.scale(server, "work", 10**12),
         lambda: programs.progress(server, "work"),
         lambda: programs.read(Supervisord(f"unix://{folder}/none", "", "")),
         lambda: programs.read(Supervisord(server.url, "local", "wrong")),

@@ -1,11 +1,13 @@
 """What a page shows is asked for once a second at most, however many look, and never if nobody."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FRESH_SECONDS = 0.9
@@ -63,6 +65,11 @@ class Source(Generic[T]):
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 value = await self._ask()
         except self._errors as error:
+            self._failed(str(error) or type(error).__name__)
+        except Exception as error:
+            # Another version may have written what was read. That must not pass for "all is well".
+            if not self._seen.trouble:
+                logger.exception("an answer that cannot be read")
             self._failed(str(error) or type(error).__name__)
         else:
             self._seen = Seen(value, time.time(), "", 0.0)
