@@ -13,7 +13,7 @@ from .link import Connection
 from .queue import VIEW_SHA, VIEW_SOURCE, script
 
 BYTES = 4096  # of an item that are read to show it: it may be huge
-LOT = 100  # entries that one request reads
+LOT = 16  # entries that one request reads or changes, as FEW in queue.lua: they may be huge
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 

@@ -1,7 +1,5 @@
 -- Requests by which people read and repair the dead list and the retries. Continues queue.lua.
 
-local MANY = 100 -- entries in one request, since they may be huge
-
 local function field_of(entry, name)
   for i = 1, #entry[2], 2 do
     if entry[2][i] == name then return entry[2][i + 1] end
@@ -25,9 +23,9 @@ public.dead = function()
 end
 
 -- REQUEUE lo hi: push the dead items from the id `lo` to `hi` again, the oldest first, without
--- their deaths and failures. Takes MANY of them at most, and returns how many.
+-- their deaths and failures. Takes FEW of them at most, and returns how many.
 public.requeue = function()
-  local found = redis.call('XRANGE', dead, ARGV[5], ARGV[6], 'COUNT', MANY)
+  local found = redis.call('XRANGE', dead, ARGV[5], ARGV[6], 'COUNT', FEW)
   redis.call('XDEL', dead, '0-0') -- rule 3
   for _, entry in ipairs(found) do
     redis.call('LPUSH', inbox, field_of(entry, 'item'))
@@ -42,12 +40,12 @@ public.drop = function()
   return redis.call('XTRIM', dead, 'MAXLEN', 0)
 end
 
--- HURRY: make items due now that wait for their next attempt, MANY of each kind at most. Returns
+-- HURRY: make items due now that wait for their next attempt, FEW of each kind at most. Returns
 -- {how many, how many are left}.
 public.hurry = function()
   local now, count, left = clock(), 0, 0
   for _, zset in ipairs({ retry, suspects }) do
-    local found = redis.call('ZRANGEBYSCORE', zset, '(' .. now, '+inf', 'LIMIT', 0, MANY)
+    local found = redis.call('ZRANGEBYSCORE', zset, '(' .. now, '+inf', 'LIMIT', 0, FEW)
     for _, member in ipairs(found) do redis.call('ZADD', zset, now, member) end
     count = count + #found
     left = left + redis.call('ZCOUNT', zset, '(' .. now, '+inf')
