@@ -3,7 +3,8 @@
 One request, LOOK in queue_look.lua, which changes nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -111,6 +112,13 @@ def _record(packed: bytes) -> Record:
     return Record(time, waiting, in_hand, pushed, taken, done, failed, listed, runs)
 
 
+def _records(samples: list[bytes]) -> Iterator[Record]:
+    """Those that can be read: another version's may look different."""
+    for packed in samples:
+        with contextlib.suppress(ValueError):
+            yield _record(packed)
+
+
 def parsed(reply: list[Any]) -> Snapshot:
     """What the reply to LOOK says."""
     now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
@@ -124,7 +132,7 @@ def parsed(reply: list[Any]) -> Snapshot:
     record = Record(
         *(now, waiting, in_hand, *(known[name] for name in RATES), out + listed, run_counts)
     )
-    records = [_record(each) for each in packed]
+    records = list(_records(packed))
     recent = [each for each in records if now - SPAN * 1000 <= each.time <= now]
     oldest, is_least = oldest_seconds([*records, record], out)
     if due and (oldest is None or now - int(due) >= oldest * 1000):

@@ -287,6 +287,13 @@ def test_samples_are_kept_for_ten_minutes(redis: Server, consumer: Consumer) -> 
     assert len(look(redis).samples) == 1
 
 
+def test_samples_that_cannot_be_read_are_left_out(redis: Server, consumer: Consumer) -> None:
+    """As those of another version, before or after an upgrade."""
+    redis.client.rpush(SAMPLES, "1 2 3", "x")
+    sample(redis)
+    assert len(look(redis).samples) == 1
+
+
 def test_samples_of_the_future_go(redis: Server, consumer: Consumer) -> None:
     """Redis's clock was set back."""
     sample(redis)
