@@ -134,7 +134,8 @@ class Beat:
         self.missed: Counter[str] = Counter()  # ticks that Redis was not told of yet
 
     def doing(self) -> str:
-        return f"{len(self.timers)} schedule entries"
+        count = len(self.timers)
+        return f"{count} schedule {'entry' if count == 1 else 'entries'}"
 
     async def step(self) -> float:
         """Push the entry whose tick comes first, if it has come. Returns seconds until the next.

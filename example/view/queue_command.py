@@ -1,7 +1,8 @@
 """example-queue: how the queue does, what is dead, and what to do about it.
 
 Goes where REDIS_URL and REDIS_KEY lead. Exit statuses: 0; 1 where Redis is away or refuses, an id
-is unknown, or the queue has no room; 2 for wrong arguments or settings.
+is unknown, the queue has no room, or `status --check` finds something wrong; 2 for wrong arguments
+or settings.
 """
 
 import argparse
@@ -28,6 +29,8 @@ EPILOG = (
     " `scripts/with-env example-queue …` takes them from .env."
 )
 
+_ITEMS = "put -- before those that begin with a hyphen"
+
 Outcome = tuple[int, dict[str, Any], str]
 """The exit status, and what is told: as JSON, and as text."""
 
@@ -41,7 +44,6 @@ def main() -> None:
         sys.exit(2)
     try:
         status, fields, text = asyncio.run(arguments.act(settings, arguments))
-        _tell(json.dumps(fields) if arguments.json else text)
     except QueueFullError as error:
         _fail(f"queue full: {error}: see QUEUE_LIMIT")
     except ERRORS as error:
@@ -49,12 +51,15 @@ def main() -> None:
         what = "refuses" if isinstance(error, REFUSALS) else "away"
         _fail(f"Redis {what} at {where}: {explained(error, where)}")
     except KeyboardInterrupt:
-        status = 130
+        sys.exit(130)
+    _tell(json.dumps(fields) if arguments.json else text)
     sys.exit(status)
 
 
 def _tell(text: str) -> None:
-    """Print `text`; quiet where its reader has gone."""
+    """Print `text`; quiet where its reader has gone, or there was none."""
+    if sys.stdout is None:
+        return
     try:
         # Whatever the terminal's encoding cannot show is escaped.
         encoding = sys.stdout.encoding or "utf-8"
@@ -63,6 +68,9 @@ def _tell(text: str) -> None:
     except BrokenPipeError:
         # Else Python would try again at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"done, and it cannot be told: {error}")
 
 
 def _fail(line: str) -> NoReturn:
@@ -74,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--json", action="store_true", help="tell it as one line of JSON")
-    parser.set_defaults(act=_status)
+    parser.set_defaults(act=_status, check=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
 
     def add(name: str, act: _Action, about: str) -> argparse.ArgumentParser:
@@ -88,7 +96,8 @@ def _arguments() -> argparse.Namespace:
         )
         return command
 
-    add("status", _status, "tell how much waits, and for how long (the default)")
+    status = add("status", _status, "tell how much waits, and for how long (the default)")
+    status.add_argument("--check", action="store_true", help="end with 1 if something is wrong")
     listing = add("dead", _dead, "list the dead items, the newest first")
     listing.add_argument("--count", type=_count, default=20, help="how many (20)")
     ids = ("what `dead` shows, or all", "ID")
@@ -99,7 +108,7 @@ def _arguments() -> argparse.Namespace:
         add(name, act, about).add_argument("ids", nargs="+", help=ids[0], metavar=ids[1])
     add("retry-now", _retry_now, "try now all that waits for its next attempt")
     push = add("push", _push, "push items, all or none; from standard input if none is given")
-    push.add_argument("items", nargs="*", metavar="ITEM")
+    push.add_argument("items", nargs="*", metavar="ITEM", help=_ITEMS)
     push.add_argument("-0", "--null", action="store_true", help="read items with NULs between")
     return parser.parse_args()
 
@@ -121,7 +130,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-async def _status(settings: Settings, _: argparse.Namespace) -> Outcome:
+async def _status(settings: Settings, arguments: argparse.Namespace) -> Outcome:
     now = await snapshot.read(settings.redis_url, settings.redis_key)
     fields = {
         name: getattr(now, name)
@@ -132,7 +141,9 @@ async def _status(settings: Settings, _: argparse.Namespace) -> Outcome:
     }
     fields["schedule"] = [vars(entry) for entry in now.schedule]
     where = f"{settings.redis_key} at {redacted(settings.redis_url)}"
-    return 0, fields, queue_text.status(now, where)
+    fields["troubles"] = queue_text.troubles(now, settings.queue_limit)
+    status = int(arguments.check and bool(fields["troubles"]))
+    return status, fields, queue_text.status(now, where, fields["troubles"])
 
 
 async def _dead(settings: Settings, arguments: argparse.Namespace) -> Outcome:
@@ -186,5 +197,9 @@ async def _push(settings: Settings, arguments: argparse.Namespace) -> Outcome:
 
 def _read(are_ended_by_nul: bool) -> list[bytes]:
     """The items of standard input, one a line. An empty line is none."""
+    if sys.stdin is None:
+        return []
+    if sys.stdin.isatty():
+        print("an item a line, Ctrl-D ends:", file=sys.stderr)
     whole = sys.stdin.buffer.read()
     return [each for each in whole.split(b"\0" if are_ended_by_nul else b"\n") if each]

@@ -12,17 +12,19 @@ _Row = tuple[str, str, str]
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def status(now: Snapshot, where: str) -> str:
+def status(now: Snapshot, where: str, wrong: Sequence[str]) -> str:
     """What an operator asks: is it well, how much waits and for how long, what was done."""
-    told = [f"  ! {each}" for each in troubles(now)] or ["  all is well"]
+    told = [f"  ! {each}" for each in wrong] or ["  all is well"]
     blocks = [[where, *told], _table(_places(now)), _table(_totals(now))]
     blocks += [_table(_schedule(now))]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def troubles(now: Snapshot) -> list[str]:
-    """What is not as it should be."""
+def troubles(now: Snapshot, limit: int) -> list[str]:
+    """What is not as it should be; no more than `limit` items may wait."""
     found = []
+    if now.waiting >= limit:
+        found.append(f"full, so pushes are refused and ticks missed: QUEUE_LIMIT is {limit:,}")
     if now.waiting and not now.workers:
         found.append(f"{now.waiting:,} waiting, and no worker runs")
     if now.oldest_seconds is not None and now.oldest_seconds >= OLD:

@@ -51,6 +51,20 @@ def test_the_status_of_a_quiet_queue_says_that_all_is_well(run: Run) -> None:
         done = run(*arguments)
         assert b"all is well" in done.stdout
         assert (done.returncode, done.stderr) == (0, b"")
+    assert run("status", "--check").returncode == 0
+
+
+def test_a_full_queue_is_not_well(redis: Server, run: Run) -> None:
+    """A monitor sees it by the status, when it asks so."""
+    redis.client.lpush(KEY, *"abc")
+    full = b"  ! full, so pushes are refused and ticks missed: QUEUE_LIMIT is 3\n"
+    for arguments, limit, status, is_told in (
+        (["status", "--check"], "3", 1, True),
+        (["status", "--check"], "4", 1, False),
+        (["status"], "3", 0, True),
+    ):
+        done = run(*arguments, QUEUE_LIMIT=limit)
+        assert (done.returncode, full in done.stdout) == (status, is_told)
 
 
 def test_the_status_tells_what_is_wrong_first(redis: Server, run: Run) -> None:
@@ -74,6 +88,7 @@ def test_the_names_in_json_are_stable(redis: Server, run: Run) -> None:
     }  # fmt: skip
     assert status["workers"] == 0
     assert status["totals"]["pushed"] == 3
+    assert status["troubles"] == ["3 waiting, and no worker runs", "1 dead: example-queue dead"]
     assert {"oldest_seconds", "oldest_is_least", "rates", "run_seconds", "schedule"} <= {*status}
 
 
@@ -193,6 +208,27 @@ def test_a_reader_that_goes_is_no_trouble(redis: Server, run: Run) -> None:
         timeout=20,
     )
     assert done.stderr in (b"0\n", b"141\n")
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "told"),
+    [
+        (">&-", b"0", b""),
+        ("<&-", b"0", b""),
+        (">/dev/full", b"1", b"done, and it cannot be told: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_fault_of_redis(
+    redis: Server, where: str, status: bytes, told: bytes
+) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"'{SCRIPTS}/example-queue' push {where}; echo $? >&2"],
+        env={"REDIS_URL": redis.url, "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=20,
+    )
+    assert done.stderr == told + status + b"\n"
 
 
 def test_what_the_terminal_cannot_show_is_escaped(redis: Server, run: Run) -> None:
