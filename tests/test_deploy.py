@@ -256,6 +256,15 @@ def test_a_release_whose_deploy_was_killed_is_none_to_go_back_to(running: Deploy
     assert "was killed" not in running.deploy("--back").stderr
 
 
+def test_a_killed_deploy_is_told_of_until_another_one_is_current(machine: Deployed) -> None:
+    """Also where supervisord did not run then, as after the machine's power was lost."""
+    (machine.home / "switching").symlink_to(f"releases/{machine.current()}")
+    for name, is_told in (("two", True), ("three", False)):
+        release(machine, name)
+        done = machine.deploy()
+        assert (done.returncode, "was killed" in done.stderr) == (0, is_told)
+
+
 def test_an_archive_that_leads_elsewhere_or_ends_early_changes_nothing(machine: Deployed) -> None:
     first = machine.current()
     outside = machine.home / "releases" / "outside"

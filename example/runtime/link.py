@@ -33,7 +33,8 @@ def connect(url: str, timeout: float | None = _TIMEOUT) -> Redis:
     """A client for `url` that never retries by itself: its callers decide, and log that.
 
     `timeout`, in seconds, bounds the wait for a connection and for each answer. A server whose
-    system does not even confirm what was sent is given up after some three seconds (Linux).
+    system does not even confirm what was sent is given up after some three seconds (Linux). So is
+    one that is too busy to read, if more was sent than its system buffers: some megabytes.
     """
     tcp: Any = {} if url.startswith("unix:") else {"socket_keepalive_options": _WHEN_CUT}
     return Redis.from_url(
