@@ -17,6 +17,7 @@ from . import (
     exit_status,
     health,
     history,
+    log_files,  # noqa: F401 has supervisord name a log file that it cannot open
     logs,
     memory,
     notify,

@@ -90,7 +90,7 @@ def test_with_a_tcp_server_only_the_verbs_tell_what_they_need(foreign: Make) -> 
     here.start()
     done = here.ctl("ready")
     assert done.returncode == 1
-    assert "need a [unix_http_server]" in done.stdout
+    assert "needs a [unix_http_server]" in done.stdout
     assert "supervision: the file has no [unix_http_server]" in here.log()
     pid = int(here.ctl("pid", "sleeper").stdout)
     assert here.term() == 0
