@@ -3,7 +3,7 @@
 -- Try the commands `needs`. None of them changes anything. Some give the error `says` if the server
 -- knows them and the user may run them. Adds to `lacks` what is missing: 'unknown NAME' if the
 -- server has no such command, 'refused NAME' if the user may not run it, 'keys' if the user may not
--- use the keys.
+-- use the keys, 'type KEY' if something else is stored there.
 -- Returns an error that has another cause, for instance that the server is a replica.
 local function try(needs, lacks)
   for _, command in ipairs(needs) do
@@ -16,6 +16,8 @@ local function try(needs, lacks)
       lacks[#lacks + 1] = 'refused ' .. command[1]
     elseif says("can't access") or says('permissions to access') then
       lacks[#lacks + 1] = 'keys'
+    elseif says('WRONGTYPE') and not command.says then
+      lacks[#lacks + 1] = 'type ' .. command[2]
     elseif why ~= '' and not (command.says and says(command.says)) then
       return reply
     end
@@ -38,7 +40,7 @@ trial.worker = function(lacks)
     { 'HDEL', hand, '' }, { 'LTRIM', next, 0, -1 }, { 'ZREM', absent, '' }, { 'DEL', absent },
     { 'TIME' }, { 'TYPE', next }, { 'EXISTS', absent }, { 'LRANGE', next, 0, 0 },
     { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HSTRLEN', absent, '' },
-    { 'HLEN', absent }, { 'LLEN', absent },
+    { 'HLEN', absent }, { 'LLEN', inbox },
     { 'HINCRBY', absent, '', 'a', says = 'not an integer' },
     { 'HSET', hand, 'a', 'b', 'c', says = 'wrong number of arguments' },
     { 'RENAME', absent, absent, says = 'no such key' },

@@ -57,6 +57,7 @@ def _said(key: str, lacks: Iterable[str]) -> str:
     said = {
         "unknown": "the server is older than Redis 6.2, or has another name for",
         "refused": "the user has no right to run",
+        "type": "something else than the queue is stored at",
         "keys": f"the user has no right to all of the keys {key} and {every}",
     }
     parts = (said[why] + (f" {', '.join(what)}" if what else "") for why, what in named.items())

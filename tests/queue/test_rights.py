@@ -211,6 +211,18 @@ def test_beat_is_not_ready_before_it_may_push_and_record(
     assert ["Redis back" in said[0], "ready" in said[1], "PUSH" in said[2]] == [True] * 3
 
 
+def test_a_key_that_holds_something_else_is_named(workers: Workers) -> None:
+    """Not ready, and it is left as it is; once it is gone, the worker works."""
+    workers.redis.client.set(KEY, "somebody's")
+    workers.launch()
+    told = f"something else than the queue is stored at {KEY}; retrying"
+    workers.eventually(lambda: told in workers.logs[-1].read_text())
+    assert "ready: " not in workers.logs[-1].read_text()
+    assert workers.redis.client.getdel(KEY) == b"somebody's"
+    workers.push("a")
+    workers.eventually(lambda: workers.ended() == {"a": 1})
+
+
 def test_nothing_is_pushed_that_cannot_be_recorded(
     server: Server, beat: Callable[[], subprocess.Popen[str]]
 ) -> None:
