@@ -214,6 +214,13 @@ def test_the_token_is_in_no_log(page: Dashboard, cookie: str) -> None:
         assert secret not in page.stdout()
 
 
+def test_who_may_act_cannot_forge_a_line_of_the_log(page: Dashboard, cookie: str) -> None:
+    form = f"word={page.word(cookie)}&sure=yes&name=a%0Aforged%1B[2J"
+    answer = page.ask("/do/restart", form, Cookie=cookie, Origin=f"http://{page.host}")
+    assert answer.status == 303
+    page.eventually(lambda: r"asked for on the page: Restart a forged\x1b[2J" in page.stdout())
+
+
 def test_a_page_without_redis_and_supervisord_says_since_when(page: Dashboard, cookie: str) -> None:
     text = page.ask(Cookie=cookie).text
     assert "Not well" in text

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from . import words
+
 logger = logging.getLogger(__name__)
 
 SHOWN_SECONDS = 60.0
@@ -54,7 +56,7 @@ class Operations:
         """Await `begin()`, which returns what it has done, or '' if `progress` is to tell."""
         operation = Operation(next(self._numbers), what, time.time())
         self._all.append(operation)
-        logger.info("asked for on the page: %s", what)
+        logger.info("asked for on the page: %s", words.clean(what))
         try:
             told = await begin()
         except self._errors as error:
