@@ -35,10 +35,9 @@ def troubles(now: Snapshot, limit: int) -> list[str]:
 
 
 def _places(now: Snapshot) -> list[_Row]:
-    workers = "1 worker" if now.workers == 1 else f"{now.workers:,} workers"
     return [
         ("waiting", f"{now.waiting:,}", f"the oldest for {_oldest(now)}" if now.waiting else ""),
-        ("in hand", f"{now.in_hand:,}", f"of {workers}"),
+        ("in hand", f"{now.in_hand:,}", f"of {_counted(now.workers, 'worker')}"),
         ("retrying", f"{now.retrying:,}", "example-queue retry-now" if now.retrying else ""),
         ("later", f"{now.later:,}", ""),
         ("dead", f"{now.dead:,}", "example-queue dead" if now.dead else ""),
@@ -83,11 +82,16 @@ def dead(found: Sequence[Dead], now: float) -> str:
     lines = []
     for each in found:
         lines.append(
-            f"{each.id}  {span(max(0.0, now - each.time))} ago, {each.failures} failed attempts,"
-            f" {each.deaths} workers died, {each.size:,} bytes"
+            f"{each.id}  {span(max(0.0, now - each.time))} ago,"
+            f" {_counted(each.failures, 'failed attempt')},"
+            f" {_counted(each.deaths, 'worker')} died, {_counted(each.size, 'byte')}"
         )
         lines += [f"  {shown(each.why.encode(), WHY)}", f"  {shown(each.item, ITEM)}"]
     return "\n".join(lines) or "none"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def span(seconds: float) -> str:

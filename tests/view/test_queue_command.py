@@ -99,7 +99,7 @@ def test_the_dead_are_listed_safely(redis: Server, run: Run) -> None:
     assert out.index(second.encode()) < out.index(first.encode())
     assert b"ValueError: \\x1b]0;no" in out
     assert rb"\x00\xff\x1b[2J 'quoted'\n" in out
-    assert b"10,000,000 bytes" in out
+    assert b"5 failed attempts, 1 worker died, 10,000,000 bytes" in out
     assert len(out) < 2000
     assert not {*out} & {*b"\0\x1b\r"}
     (newest,) = told(run("dead", "--count", "1", "--json"))["items"]
