@@ -11,8 +11,9 @@ local function push(limit, from)
   return 'pushed'
 end
 
--- When an item is due, in ms. One that is due at once has a time that is past whatever the clock will
--- say, should it be set back: its seconds since the epoch, taken for ms. These are in order, too.
+-- When an item is due, in ms. One that is due at once has a time that is past whatever the clock
+-- will say, should it be set back: its seconds since the epoch, taken for ms. These are in order,
+-- too.
 local function due(after, at)
   if at ~= '' then return at end
   local time = redis.call('TIME')
@@ -21,8 +22,8 @@ local function due(after, at)
 end
 
 -- An item in `later` is "name#number deaths failures item", with a mark as queue.lua explains. No
--- two are equal, since each request has a name of its own. The zeros keep those in order that are due
--- at the same time.
+-- two are equal, since each request has a name of its own. The zeros keep those in order that are
+-- due at the same time.
 local function put_off(limit, name, when, mark, from)
   if redis.call('ZCARD', later) + #ARGV - from + 1 > limit then return 'full' end
   for i = from, #ARGV do
@@ -39,8 +40,8 @@ request.push = function()
   return push(tonumber(ARGV[2]), 3)
 end
 
--- LATER limit name after at item…: the same for a later time: in `after` ms, or `at` that time in ms;
--- at once if both are ''.
+-- LATER limit name after at item…: the same for a later time: in `after` ms, or `at` that time in
+-- ms; at once if both are ''.
 request.later = function()
   return put_off(tonumber(ARGV[2]), ARGV[3], due(ARGV[4], ARGV[5]), '', 6)
 end

@@ -3,8 +3,8 @@
 --
 -- Three rules keep items safe when Redis refuses a command in the middle of a script:
 -- 1. Each request of a worker begins with a removal of nothing (see queue_answer.lua). At maxmemory
---    Redis refuses a script whose first write may need memory. A removal does not, and once a script
---    has written, Redis lets it finish: so workers can still confirm items.
+--    Redis refuses a script whose first write may need memory. A removal does not, and once a
+--    script has written, Redis lets it finish: so workers can still confirm items.
 -- 2. A script adds an item to its new place before it removes it from the old one.
 -- 3. Before that it tries the command that will remove the item, on a key that never exists. If the
 --    user may not run it, Redis refuses the script while the item is in one place only.
@@ -180,7 +180,9 @@ request.join = function()
   redis.call('ZADD', workers, clock(), me)
   local alive = registered(former)
   if alive then
-    if redis.call('EXISTS', hands .. former) == 1 then redis.call('RENAME', hands .. former, hand) end
+    if redis.call('EXISTS', hands .. former) == 1 then
+      redis.call('RENAME', hands .. former, hand)
+    end
     if redis.call('GET', alone) == former then redis.call('SET', alone, me) end
   end
   if former ~= '' then

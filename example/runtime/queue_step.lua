@@ -58,8 +58,8 @@ local function take_due(batch, zset, now, limit)
   end
 end
 
--- Move items from `later` whose time has come to where all items that are due wait. No more than are
--- wanted: QUEUE_LIMIT bounds only what is in `later`.
+-- Move items from `later` whose time has come to where all items that are due wait. No more than
+-- are wanted: QUEUE_LIMIT bounds only what is in `later`.
 local function promote(now, limit)
   local found = redis.call('ZRANGEBYSCORE', later, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
   if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
