@@ -1,0 +1,1 @@
+"""This layout beside what people would use instead: scripts/bench peers [queue] [app] …"""

@@ -1,0 +1,125 @@
+"""Who takes part in the queue's measures: a line for each contender and setting."""
+
+from dataclasses import dataclass, field
+
+ONCE, LEAST = "at most once", "at least once"
+HERE, PEERS, ARQ = "dev", "peers", "peers-arq"
+"""The set of packages, as scripts/install names it."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    setting: str
+    """What it is set to, in words; as its documentation starts it, if "default"."""
+    module: str
+    command: str
+    """The worker's, found in the set's bin."""
+    noops: int
+    """How many no-op items it drains in about a second."""
+    naps: int
+    promise: str
+    """What becomes of an item that was being worked when its worker was killed."""
+    again: str = ""
+    """When it is worked again, by the documentation. Empty: this row isn't killed."""
+    venv: str = PEERS
+    environ: dict[str, str] = field(default_factory=dict)
+    processes: int = 1
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.setting}"
+
+
+BEST = {"BEST": "1"}
+STREAM = {"STREAM": "1"}
+LATE = {"LATE": "1"}
+OURS = "python on_ours.py"
+TASKIQ = "taskiq worker on_taskiq:broker"
+CELERY = "celery -A on_celery worker"
+QUIET = "--without-gossip --without-mingle --without-heartbeat"
+
+CONTENDERS = [
+    Contender("ours", "default", "on_ours", OURS, 200_000, 30_000, LEAST, "within 2 s", HERE),
+    Contender("ours", "two workers", "on_ours", OURS, 200_000, 40_000, LEAST, "", HERE, {}, 2),
+    Contender(
+        "the article's loop", "BRPOP", "on_article", "python on_article.py", 6_000, 700,
+        ONCE, "never", HERE,
+    ),
+    Contender(
+        "arq", "default", "on_arq", "arq on_arq.Default", 500, 300,
+        LEAST, "job_timeout and 10 s: 310 s", ARQ,
+    ),
+    Contender(
+        "arq", "two workers of 64, poll 10 ms, no results", "on_arq", "arq on_arq.Best",
+        2_500, 2_500, LEAST, "", ARQ, BEST, 2,
+    ),
+    Contender(
+        "saq", "default", "on_saq", "saq on_saq.settings", 1_500, 1_500,
+        ONCE, "never: retries is 1; with more, within timeout (10 s) and sweep (60 s)",
+    ),
+    Contender(
+        "saq", "two workers of 64, no results", "on_saq",
+        "saq --quiet --workers 2 on_saq.best", 2_500, 2_500, ONCE, "", environ=BEST,
+    ),
+    Contender(
+        "streaq", "default", "on_streaq", "streaq run on_streaq:worker", 1_500, 1_500,
+        LEAST, "idle_timeout: 60 s",
+    ),
+    Contender(
+        "streaq", "two workers of 64, uvloop, no results", "on_streaq",
+        "streaq run --workers 2 on_streaq:worker", 3_000, 3_000, LEAST, "", environ=BEST,
+    ),
+    Contender(
+        "taskiq, list", "default", "on_taskiq", TASKIQ, 6_000, 6_000,
+        ONCE, "never: the list has it no more",
+    ),
+    Contender(
+        "taskiq, stream", "default", "on_taskiq", TASKIQ, 3_000, 3_000,
+        LEAST, "idle_timeout: 600 s", environ=STREAM,
+    ),
+    Contender(
+        "taskiq, stream", "one quiet worker, no parsing", "on_taskiq",
+        f"{TASKIQ} --workers 1 --no-parse --log-level WARNING", 3_000, 3_000,
+        LEAST, "", environ=STREAM,
+    ),
+    Contender(
+        "rq", "default: a fork for each", "on_rq", "rq worker -u {url}", 100, 50,
+        ONCE, "never: on the list of failed jobs after 60 to 1800 s; Retry works it again",
+    ),
+    Contender(
+        "rq", "two SimpleWorkers, no results", "on_rq",
+        "rq worker-pool -q -n 2 -w rq.worker.SimpleWorker -u {url}", 1_000, 800,
+        ONCE, "", environ=BEST,
+    ),
+    Contender(
+        "celery, early acknowledgement", "default", "on_celery", CELERY, 2_000, 1_500,
+        ONCE, "never",
+    ),
+    Contender(
+        "celery, late acknowledgement", "default", "on_celery", CELERY, 2_000, 1_500,
+        LEAST, "visibility_timeout: 3600 s", environ=LATE,
+    ),
+    Contender(
+        "celery, early acknowledgement", "16 threads, prefetch 16, no events", "on_celery",
+        f"{CELERY} -P threads -c 16 --prefetch-multiplier 16 {QUIET}", 1_500, 1_500,
+        ONCE, "", environ=BEST,
+    ),
+    Contender(
+        "dramatiq", "default: 2 processes of 8 threads", "on_dramatiq", "dramatiq on_dramatiq",
+        6_000, 5_000, LEAST,
+        "heartbeat_timeout: 60 s, and then by chance, at one fetch in a thousand",
+    ),
+    Contender(
+        "dramatiq", "2 processes of 32 threads", "on_dramatiq", "dramatiq -t 32 on_dramatiq",
+        8_000, 8_000, LEAST,
+    ),
+    Contender(
+        "huey", "default: one thread", "on_huey", "huey_consumer on_huey.huey", 6_000, 700,
+        ONCE, "never",
+    ),
+    Contender(
+        "huey", "8 threads, no results, quiet", "on_huey",
+        "huey_consumer -k thread -w 8 -q -n on_huey.huey", 8_000, 4_000, ONCE, "", environ=BEST,
+    ),
+]  # fmt: skip

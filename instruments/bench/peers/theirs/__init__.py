@@ -1,0 +1,1 @@
+"""What runs in the contenders' own environments: a module for each, and what these share."""

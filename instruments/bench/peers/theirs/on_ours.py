@@ -1,0 +1,26 @@
+"""This layout."""
+
+import os
+
+import tasks
+
+import example
+import example.tasks
+from example.runtime.producer import Producer
+
+producer = Producer(os.environ["REDIS_URL"], "TESTING", limit=1 << 40)
+
+
+async def push(item: str) -> None:
+    await producer.push(item)
+
+
+async def many(items: list[str]) -> None:
+    from on_article import many
+
+    await many(items)
+
+
+if __name__ == "__main__":
+    example.tasks.work = tasks.work
+    example.start_worker()
