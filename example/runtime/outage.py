@@ -1,6 +1,7 @@
 """Outages of Redis: logged once when they begin and once when they end, and how long to wait."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 
@@ -51,7 +52,9 @@ class OutageLog:
 
 def explained(error: Exception, where: str) -> str:
     """What the error says, and what to do about it if that is known."""
-    why = str(error) or type(error).__name__
+    # Where in our scripts it came up helps no operator.
+    why = re.sub(r" script: [0-9a-f]{40}, on @user_script:.*", "", str(error), flags=re.DOTALL)
+    why = why or type(error).__name__
     if isinstance(error, MovedError) and "+cluster://" not in where:
         return "this node of a cluster does not have the queue: use redis+cluster:// in REDIS_URL"
     # The arguments of AUTH and HELLO are secrets.
@@ -59,6 +62,8 @@ def explained(error: Exception, where: str) -> str:
     if is_unknown and "HELLO" in what:
         older = "it is older than Redis 6.2, which the queue needs"
         return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
+    if what.startswith("WRONGTYPE"):
+        return f"{what}: if another program has the key, set REDIS_KEY to another name"
     if is_unknown and "SCRIPT" in what:
         return f"{what}: if it is a sentinel, use redis+sentinel:// in REDIS_URL"
     return what

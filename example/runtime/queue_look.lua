@@ -21,6 +21,7 @@ end
 -- or ''. The totals and the ticks are {field, value, …}.
 public.look = function()
   local now = clock()
+  redis.call('LLEN', inbox) -- raises WRONGTYPE, since a queue that is no list must not look empty
   local size = sizes(now)
   local alive = redis.call('ZCOUNT', workers, now - SILENT, '+inf')
   return {

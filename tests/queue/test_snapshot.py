@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis.exceptions import ResponseError
 
 from example.runtime import runs, snapshot
 from example.runtime.beat import Beat, Every
@@ -62,9 +63,13 @@ def test_each_item_is_in_one_place(redis: Server, consumer: Consumer) -> None:
 
 
 def test_keys_of_another_type_are_no_error(redis: Server) -> None:
-    for key in keys(KEY)[:1] + keys(KEY)[2:]:
+    """Unless it is the list itself: that must not look like an empty queue."""
+    for key in keys(KEY)[2:]:
         redis.client.set(key, "x")
     assert look(redis).waiting == 0
+    redis.client.set(KEY, "x")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        look(redis)
 
 
 def test_what_cannot_be_counted_holds_up_neither_beat_nor_worker(redis: Server) -> None:

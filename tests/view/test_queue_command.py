@@ -180,6 +180,17 @@ def test_a_redis_that_is_away_is_told_in_one_line(run: Run, arguments: list[str]
     assert b"secret" not in done.stderr
 
 
+def test_a_key_of_another_program_is_no_empty_queue(redis: Server, run: Run) -> None:
+    """One line, without the place in our script."""
+    redis.client.set(KEY, "x")
+    for arguments in ([], ["push", "a"]):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(b"Redis refuses at redis://127.0.0.1:")
+        assert done.stderr.endswith(b", set REDIS_KEY to another name\n")
+        assert b"script" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ"),
     [
