@@ -31,6 +31,8 @@ CANCEL_SECONDS = 0.2
 COLLECT_AFTER = 10_000
 """New objects until the garbage collector looks for cycles. Python's default is a few hundred.
 Tasks or requests that end together leave more than that, so it would look in vain all the time."""
+LEFT_SECONDS = 1.0
+"""How long Python itself may take to end: it waits for threads and processes of tasks."""
 ECHO_SECONDS = 0.5
 """Some callers signal a program and its group: a repeat this soon is the same request."""
 
@@ -96,6 +98,10 @@ class Process:
         if self.exit_at_once is not None:
             await _cancel_all_others()
             exit_at_once(self.exit_at_once)
+        if error is None:
+            _exit_soon(0)
+        elif isinstance(error, SystemExit) and isinstance(error.code, int):
+            _exit_soon(error.code)
 
     @contextlib.asynccontextmanager
     async def until_stop(self) -> AsyncIterator[None]:
@@ -219,6 +225,16 @@ class Forks:
 
 
 forks = Forks()
+
+
+def _exit_soon(status: int) -> None:
+    """End the process within LEFT_SECONDS, even if the user's code has left threads or processes.
+
+    Python would wait for them. Until then it runs what is registered by atexit.
+    """
+    timer = threading.Timer(LEFT_SECONDS, exit_at_once, (status,))
+    timer.daemon = True
+    timer.start()
 
 
 def exit_at_once(status: int) -> NoReturn:

@@ -161,11 +161,14 @@ def test_scripts_flushed(workers: Workers) -> None:
 
 
 def test_a_list_that_is_no_list(workers: Workers) -> None:
-    """WRONGTYPE: what waits for another attempt is done, and the rest once the key is gone."""
+    """WRONGTYPE: what waits for another attempt is done, and the rest once the key is gone.
+
+    One that is no list at the start: test_rights.py.
+    """
     client = workers.redis.client
+    worker = workers.start()
     client.set(KEY, "not a list")
     client.zadd(workers.key("retry"), {"x#1 0 1 retry": 1})
-    worker = workers.start()
     workers.eventually(lambda: workers.told("end") == ["retry"])
     workers.eventually(lambda: re.search("Redis refuses at .*WRONGTYPE", workers.log()))
     calm(workers, worker.pid)

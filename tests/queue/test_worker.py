@@ -464,6 +464,14 @@ def test_what_does_not_finish_in_time_is_given_back_uncharged(workers: Workers) 
     assert workers.in_hand() == 0
 
 
+def test_what_a_task_has_left_does_not_hold_up_the_stop(workers: Workers) -> None:
+    """Its own threads, or processes of multiprocessing."""
+    worker = workers.start()
+    workers.push("leave")
+    workers.eventually(lambda: workers.told("end"))
+    assert workers.kill(worker, signal.SIGTERM) == 0
+
+
 def test_an_idle_worker_stops_at_once(workers: Workers) -> None:
     worker = workers.start()
     begun = time.monotonic()
