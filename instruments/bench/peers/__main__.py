@@ -59,15 +59,25 @@ def main() -> None:
     for part in () if options.write_only else options.parts or PARTS:
         found = PARTS[part](options.rounds, options.scale, options.only, progress)
         data[part] = found | machine()
+        if whole(options):
+            write(data)
     progress("")
-    if options.only or options.rounds < 5 or options.scale < 1:
+    if not whole(options):
         print(page.markdown(data))
         print("Not written: docs/benchmarks.md is of whole runs.", file=sys.stderr)
         return
+    write(data)
+    print("Written: docs/benchmarks.md, its charts, and docs/benchmarks.json", file=sys.stderr)
+
+
+def whole(options: argparse.Namespace) -> bool:
+    return not options.only and options.rounds >= 5 and options.scale >= 1
+
+
+def write(data: dict[str, Any]) -> None:
     DATA.write_text(json.dumps(data, indent=1) + "\n")
     for name, text in page.documents(data).items():
         (ROOT / "docs" / name).write_text(text)
-    print("Written: docs/benchmarks.md, its charts, and docs/benchmarks.json", file=sys.stderr)
 
 
 def progress(words: str) -> None:

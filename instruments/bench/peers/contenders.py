@@ -93,15 +93,15 @@ CONTENDERS = [
         ONCE, "", environ=BEST,
     ),
     Contender(
-        "celery, early acknowledgement", "default", "on_celery", CELERY, 2_000, 1_500,
+        "celery, early ack", "default", "on_celery", CELERY, 2_000, 1_500,
         ONCE, "never",
     ),
     Contender(
-        "celery, late acknowledgement", "default", "on_celery", CELERY, 2_000, 1_500,
+        "celery, late ack", "default", "on_celery", CELERY, 2_000, 1_500,
         LEAST, "visibility_timeout: 3600 s", environ=LATE,
     ),
     Contender(
-        "celery, early acknowledgement", "16 threads, prefetch 16, no events", "on_celery",
+        "celery, early ack", "16 threads, prefetch 16, no events", "on_celery",
         f"{CELERY} -P threads -c 16 --prefetch-multiplier 16 {QUIET}", 1_500, 1_500,
         ONCE, "", environ=BEST,
     ),
