@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -55,6 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave no process behind
     data: dict[str, Any] = json.loads(DATA.read_text()) if DATA.exists() else {}
     for part in () if options.write_only else options.parts or PARTS:
         found = PARTS[part](options.rounds, options.scale, options.only, progress)

@@ -106,7 +106,7 @@ def summary(rows: list[Row]) -> str:
     """How many times as quick the first row is as the best that keeps as much, and as the loop."""
     ours = rows[0]
     others = [row for row in rows if row["name"] != "ours" and row["promise"] == ours["promise"]]
-    if not others:
+    if ours["name"] != "ours" or not others:
         return ""
     told = []
     for what, words in (("noop", "no-op items"), ("nap", "1 ms items")):
