@@ -1,5 +1,7 @@
 """What the queue needs of a Redis server and of the user's rights: tried before it is relied on."""
 
+import functools
+import logging
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -7,6 +9,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from .link import Connection
 from .queue import prefixes, script
+
+logger = logging.getLogger(__name__)
 
 _NOBODY = "absent"  # never joins
 
@@ -25,7 +29,8 @@ async def ensure(connection: Connection, key: str, role: Literal["worker", "beat
     if role == "worker":
         # Tells of its negative time-out only those who may run it. Others would block.
         requests["BLMOVE"] = ("BLMOVE", _absent(key), _absent(key, "next:"), "RIGHT", "LEFT", "-1")
-    replies = dict(zip(requests, await connection.ask(*requests.values()), strict=True))
+    *answers, memory = await connection.ask(*requests.values(), ("INFO", "memory"))
+    replies = dict(zip(requests, answers, strict=True))
     lacks = [each for name, reply in replies.items() for each in _lack(name, reply)]
     tried = replies["EVALSHA"]
     if not isinstance(tried, ResponseError):
@@ -34,6 +39,21 @@ async def ensure(connection: Connection, key: str, role: Literal["worker", "beat
         raise LackingError(_said(key, lacks))
     if isinstance(tried, ResponseError):
         raise tried
+    _see_eviction(memory)
+
+
+def _see_eviction(memory: Any) -> None:
+    """Warn of a server that may throw away the queue. A user who may not ask is not told."""
+    told = memory.splitlines() if isinstance(memory, bytes) else []
+    policy = next((line for line in told if line.startswith(b"maxmemory_policy:allkeys")), b"")
+    if policy and b"maxmemory:0" not in told:
+        _warn_of_eviction(policy.decode().partition(":")[2])
+
+
+@functools.cache  # once
+def _warn_of_eviction(policy: str) -> None:
+    why = "Redis throws away items when it is full"
+    logger.warning("%s: set maxmemory-policy noeviction, not %s", why, policy)
 
 
 def _absent(key: str, kind: str = "") -> str:

@@ -223,6 +223,19 @@ def test_a_key_that_holds_something_else_is_named(workers: Workers) -> None:
     workers.eventually(lambda: workers.ended() == {"a": 1})
 
 
+def test_a_server_that_evicts_is_told(workers: Workers) -> None:
+    """Only one that has a limit, and may take any key, and to a user who may ask for it."""
+    told = "throws away items when it is full: set maxmemory-policy noeviction, not allkeys-lru"
+    client = workers.redis.client
+    set_user(workers.redis, "worker", "+info")
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    workers.start()
+    assert told not in workers.log()
+    client.config_set("maxmemory", "100mb")
+    workers.start()
+    assert told in workers.log()
+
+
 def test_nothing_is_pushed_that_cannot_be_recorded(
     server: Server, beat: Callable[[], subprocess.Popen[str]]
 ) -> None:
