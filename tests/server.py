@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import random
 import shutil
 import socket
 import subprocess
@@ -18,9 +19,12 @@ from .waiting import eventually
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free, and stays so: no connection begins from one below 32768."""
+    while True:
+        port = random.randrange(10_000, 32_000)  # noqa: S311 no secret
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def server_programs() -> dict[str, str]:
