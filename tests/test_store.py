@@ -278,7 +278,9 @@ class TestServers:
         name = "appendonly.aof"
         manifest = f"file {name} seq 1 type b\nfile {name}.1.incr.aof seq 1 type i\n"
         (data / f"{name}.manifest").write_text(manifest)
-        (data / name).write_bytes(b"*3\r\n$5\r\nLPUSH\r\n$7\r\nTESTING\r\n$4\r\nkept\r\n")
+        words = ("LPUSH", "TESTING", "kept")
+        command = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+        (data / name).write_bytes(f"*{len(words)}\r\n{command}".encode())
         (data / f"{name}.1.incr.aof").touch()
         url = f"redis://localhost:{free_port()}"
         run(url)

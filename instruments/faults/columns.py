@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import example
 from tests.launchers import ARTICLE, Launcher
 from tests.layout import Layout
 from tests.package import demo, package
@@ -127,7 +128,7 @@ class Column:
 
 def _article(folder: Path, redis: Server) -> Launcher:
     (folder / "main.py").write_text(ARTICLE)
-    (folder / "example.py").write_text(EXAMPLE)
+    (folder / f"{example.__name__}.py").write_text(EXAMPLE)
     return Launcher(folder, redis, [Path(sys.executable).name, "main.py"])
 
 
