@@ -91,11 +91,12 @@ def shown(item: bytes, most: int = 200) -> str:
     no UTF-8.
     """
     text = item[: 4 * most + 4].decode(errors="backslashreplace")
-    safe = "".join(each if each.isprintable() else _escaped(each) for each in text)
+    safe = "".join(each if each.isprintable() else escaped(each) for each in text)
     return safe if len(safe) <= most and len(item) <= 4 * most + 4 else safe[:most] + "…"
 
 
-def _escaped(character: str) -> str:
+def escaped(character: str) -> str:
+    """A character that is not printable, as text: \\x1b, say."""
     return character.encode("unicode_escape").decode()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..runtime.dead import Dead, shown
 from ..runtime.snapshot import TOTALS, Snapshot
 
-OLD = 60.0  # seconds that an item may wait before that is told as a trouble
+LATE_SECONDS = 60.0  # that an item may wait before that is told as a trouble
 ITEM = 200  # characters of a dead item
 WHY = 300  # characters of its reason
 _Row = tuple[str, str, str]
@@ -27,7 +27,7 @@ def troubles(now: Snapshot, limit: int) -> list[str]:
         found.append(f"full, so pushes are refused and ticks missed: QUEUE_LIMIT is {limit:,}")
     if now.waiting and not now.workers:
         found.append(f"{now.waiting:,} waiting, and no worker runs")
-    if now.oldest_seconds is not None and now.oldest_seconds >= OLD:
+    if now.oldest_seconds is not None and now.oldest_seconds >= LATE_SECONDS:
         found.append(f"the oldest has waited for {_oldest(now)}")
     if now.dead:
         found.append(f"{now.dead:,} dead: example-queue dead")

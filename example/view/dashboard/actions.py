@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from ...runtime import dead, link
 from .. import programs
 from .operations import Operations, Progress
-from .page import Page
 
 T = TypeVar("T")
 Form = dict[str, str]
@@ -35,8 +34,7 @@ class Action:
 class Actions:
     """All of them by name, and how those go on that were begun."""
 
-    def __init__(self, page: Page, url: str, key: str) -> None:
-        self._page = page
+    def __init__(self, url: str, key: str) -> None:
         self._queue = (url, key)
         self.operations = Operations(ERRORS)
         self.all = {
@@ -56,7 +54,6 @@ class Actions:
             return "" if goes_on else "it is starting"
 
         await self.operations.carry_out(f"Restart {name}", begin, _progress(name))
-        self._page.forget()
 
     async def _roll(self, form: Form) -> None:
         name = form["name"]
@@ -66,7 +63,6 @@ class Actions:
             return ""
 
         await self.operations.carry_out(f"Roll {name}", begin, _progress(name))
-        self._page.forget()
 
     async def _scale(self, form: Form) -> None:
         name, number = form["name"], int(form["number"])
@@ -76,7 +72,6 @@ class Actions:
             return f"{name} has {number} from now on"
 
         await self.operations.carry_out(f"Scale {name} to {number}", begin)
-        self._page.forget()
 
     async def _requeue(self, form: Form) -> None:
         await self._treat(form, "Requeue", "is on the list again", dead.requeue)
@@ -95,14 +90,12 @@ class Actions:
 
         which = "all dead items" if one == "all" else "a dead item"
         await self.operations.carry_out(f"{what} {which}", begin)
-        self._page.forget()
 
     async def _retry_now(self, _: Form) -> None:
         async def begin() -> str:
             return _counted(await dead.retry_now(*self._queue), "does not wait any longer")
 
         await self.operations.carry_out("Retry now", begin)
-        self._page.forget()
 
 
 def _counted(count: int, done: str) -> str:

@@ -33,7 +33,7 @@ STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "ima
 def make(access: Access, redis_url: str, redis_key: str, schedule: Mapping[str, object]) -> Any:
     """The ASGI application."""
     page = Page(redis_url, redis_key, schedule)
-    site = Site(access, page, Actions(page, redis_url, redis_key))
+    site = Site(access, page, Actions(redis_url, redis_key))
     app = Starlette(
         routes=[
             Route("/", site.show),
@@ -128,6 +128,7 @@ class Site:
             await action.carry_out(form)
         except (KeyError, ValueError):
             raise HTTPException(400, "The form lacks something: reload the page.") from None
+        self._page.forget()
         return RedirectResponse("/", 303)
 
     async def metrics(self, request: Request) -> Response:

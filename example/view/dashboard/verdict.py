@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from ...runtime.snapshot import Snapshot
 from ..programs import Program
+from ..queue_text import LATE_SECONDS
 from . import words
 from .source import Seen
 
-LATE_SECONDS = 60.0
-"""An item that has waited for longer is late."""
 STARTING_SECONDS = 10.0
 """A program that starts for longer is not well."""
 GOOD, LOOK, BAD = "good", "look", "bad"

@@ -3,6 +3,8 @@
 import time
 from datetime import UTC, datetime
 
+from ...runtime.dead import escaped
+
 LONGEST = 300
 """Characters of a text of somebody else's."""
 
@@ -77,4 +79,4 @@ def clean(text: str) -> str:
 def _printable(character: str) -> str:
     if character.isprintable():
         return character
-    return " " if character.isspace() else character.encode("unicode_escape").decode()
+    return " " if character.isspace() else escaped(character)
