@@ -27,7 +27,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = [name for name in vars(ProcessStates) if name.isupper()]
 TOTALS = {
     "pushed": "Items pushed",
-    "taken": "Items that workers took, each time anew",
+    "taken": "Items that workers took, repeats included",
     "done": "Items done",
     "failed": "Attempts that failed",
     "retried": "Items put off for another attempt",
@@ -37,8 +37,10 @@ TOTALS = {
 
 
 def text(snapshot: "Snapshot | None", programs: "list[Program] | None") -> bytes:
-    """All metrics of this moment. None says that Redis, or supervisord, does not answer: then
-    `queue_up` or `supervisord_up` is 0, and what it would tell is left out.
+    """All metrics of this moment.
+
+    None means that Redis, or supervisord, does not answer: then `queue_up` or `supervisord_up` is
+    0, and its other metrics are left out.
     """
     return generate_latest(_Moment(snapshot, programs))
 
@@ -81,7 +83,7 @@ def _queue(now: "Snapshot") -> "Iterator[Metric]":
 
 
 def _run_seconds(now: "Snapshot") -> "Metric":
-    # Prometheus wants how many took so long at the most.
+    # Prometheus wants cumulative counts.
     bounds = [*map(str, BOUNDS), "+Inf"]
     buckets = list(zip(bounds, accumulate(now.run_counts), strict=True))
     return Histogram("queue_run_seconds", "How long tasks run", buckets, now.run_seconds["sum"])
@@ -102,7 +104,7 @@ def _schedule(now: "Snapshot") -> "Iterator[Metric]":
 
 
 def _shown(name: str) -> str:
-    """A name that Redis holds may be any bytes, and a surrogate cannot be written."""
+    """A name from Redis as UTF-8: it may be any bytes, and a surrogate cannot be encoded."""
     return name.encode(errors="replace").decode()
 
 
@@ -122,20 +124,20 @@ PER_PROCESS: list[tuple[Any, str, str, "Callable[[Program], float | None]"]] = [
     (Gauge, "up", "Whether a process runs under this name", lambda each: each.pid != 0),
     (Gauge, "ready", "Whether it does its work, or has none to do", lambda each: each.ready),
     (Counter, "restarts", "How often it was started again", lambda each: each.restarts),
-    (Gauge, "uptime_seconds", "Since its last start", lambda each: each.uptime_seconds),
-    (Gauge, "silent_seconds", "Since its sign of life", lambda each: each.silent_seconds),
+    (Gauge, "uptime_seconds", "Seconds since its last start", lambda each: each.uptime_seconds),
+    (Gauge, "silent_seconds", "Seconds since its sign of life", lambda each: each.silent_seconds),
     (Gauge, "resident_memory_bytes", "Memory that it holds", lambda each: each.memory),
     (Counter, "cpu_seconds", "CPU time of the process", lambda each: each.cpu_seconds),
     (
         Gauge,
         "last_exit_code",
-        "Exit status of the one before, or minus the number of the signal that ended it",
+        "Exit status of the process before, or minus the number of the signal that ended it",
         lambda each: each.last_exit_code,
     ),
     (
         Gauge,
         "last_exit_timestamp_seconds",
-        "When the one before ended",
+        "When the process before ended",
         lambda each: each.last_exit_at,
     ),
 ]

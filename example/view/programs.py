@@ -1,7 +1,7 @@
 """What supervisord knows of each program, and what an operator does with one: restart, roll, scale.
 
-By XML-RPC on supervisord's control socket, as `supervisorctl ready`, `roll` and `scale` do it. All
-functions wait for supervisord: call them in a thread where others must not wait.
+The functions call supervisord by XML-RPC on its control socket, as `supervisorctl` does. They
+block: call them in a thread if others must not wait.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from ..supervision import probe
 from ..supervision.ctl import READY_WITHIN
 
 ERRORS = (OSError, HTTPException, Error, ValueError, OverflowError)
-"""What each function here raises where supervisord does not answer, or refuses. XML-RPC itself
-refuses a number beyond 32 bits."""
+"""What each function here raises if supervisord does not answer, or refuses. OverflowError: XML-RPC
+has no number beyond 32 bits."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process of supervisord's, as it is now; None where that is not known."""
+    """A process of supervisord's, as it is now; None if something is not known."""
 
     name: str
     """As supervisorctl takes it: `worker:worker_00`, or `beat`."""
@@ -30,31 +30,31 @@ class Program:
     program: str
     """What `scale` takes; it differs from the group inside a `[group:x]`."""
     pid: int
-    """0 where none runs."""
+    """0 if it does not run."""
     state: str
     """RUNNING, BACKOFF, …: supervisord's word."""
     ready: bool
     status: str
-    """One line of its own."""
+    """What it says of itself, one line."""
     restarts: int
     memory: int | None
     """Resident bytes."""
     cpu_seconds: float | None
     silent_seconds: float | None
-    """Since its last sign of life, where it gives some."""
+    """Since its last sign of life, if it gives any."""
     uptime_seconds: float | None
     last_exit: str | None
-    """`exit status 1` or `terminated by SIGKILL`, then why, where supervision did it."""
+    """`exit status 1` or `terminated by SIGKILL`; if supervision ended it, also why."""
     last_exit_at: float | None
     """Seconds since the epoch."""
     last_exit_code: int | None
     """The exit status, or the number of the signal with a minus."""
     counts: dict[str, float]
-    """What it counts itself: app tells its `requests` and `connections`."""
+    """What it counts itself: app counts its `requests` and `connections`."""
 
 
 class Supervisord(NamedTuple):
-    """Where it is reached. Each question has a connection of its own, so any thread may ask."""
+    """A control socket. Each question has a connection of its own, so any thread may ask."""
 
     url: str
     username: str
@@ -67,7 +67,7 @@ class Supervisord(NamedTuple):
 
 
 class _Transport(SupervisorTransport):  # type: ignore[misc]  # supervisor has no types
-    """supervisor's own waits for ever."""
+    """With a time-out, which supervisor's own transport lacks."""
 
     def __init__(self, server: Supervisord) -> None:
         super().__init__(server.username, server.password, server.url)
@@ -80,12 +80,12 @@ class _Transport(SupervisorTransport):  # type: ignore[misc]  # supervisor has n
 
 
 def find() -> Supervisord:
-    """The supervisord that supervisorctl would find. Raises ValueError if no file tells."""
+    """The supervisord that supervisorctl would find. Raises ValueError if no file names it."""
     return Supervisord(*probe.control())
 
 
 def read(server: Supervisord) -> list[Program]:
-    """All processes, in supervisord's order. Raises ERRORS."""
+    """All processes, in supervisord's order. Raises one of ERRORS."""
     return [_program(row) for row in server.ask("supervision.ready")]
 
 
@@ -112,10 +112,10 @@ def _program(row: dict[str, Any]) -> Program:
 
 
 def restart(server: Supervisord, name: str) -> bool:
-    """Begin to stop and start a process, or those of a group that run; start it if none runs.
+    """Begin to restart a process, or the processes of a group that run; start them if none runs.
 
-    supervisord does it from here on, whatever becomes of who asked. Returns whether `progress`
-    tells how it goes: it does not of one that is only started.
+    supervisord goes on with it even if the caller ends. Returns whether `progress` reports on it:
+    it does not if processes are only started.
     """
     rows = [row for row in read(server) if name in (row.name, row.program, row.group)]
     if not rows or any(row.pid or row.state == "BACKOFF" for row in rows):
@@ -127,19 +127,21 @@ def restart(server: Supervisord, name: str) -> bool:
 
 
 def roll(server: Supervisord, name: str) -> None:
-    """Begin to replace a process, or a group's, each when its successor is ready; as `restart`."""
+    """Begin to replace a process, or a group's processes, each once its successor is ready."""
     server.ask("supervision.roll", name, READY_WITHIN, False)
 
 
 def progress(server: Supervisord, name: str) -> tuple[list[str], bool | None]:
-    """What `roll` or `restart` of this name has told so far; and whether it went well, None: not
-    at its end. Raises ERRORS also where there was none."""
+    """The lines of the last `roll` or `restart` of this name, and whether it went well.
+
+    None while it goes on. Raises one of ERRORS, also if there was none.
+    """
     told = server.ask("supervision.rolled", name, 0)
     return told["lines"], None if told["status"] < 0 else told["status"] == 0
 
 
 def scale(server: Supervisord, program: str, number: int) -> None:
-    """Run `number` processes of a program, 1 to 256. Those too many may still be stopping then."""
-    # Refused at once or not at all: it answers when they have stopped.
+    """Run `number` processes of a program, 1 to 256. Surplus ones may still be stopping then."""
+    # A refusal comes at once. The answer comes when the surplus processes have stopped.
     with contextlib.suppress(TimeoutError):
         server.ask("supervision.scale", program, number)

@@ -1,8 +1,8 @@
-"""example-queue: how the queue does, what is dead, and what to do about it.
+"""example-queue: shows the state of the queue and the dead items, and repairs it.
 
-Goes where REDIS_URL and REDIS_KEY lead. Exit statuses: 0; 1 where Redis is away or refuses, an id
-is unknown, the queue has no room, or `status --check` finds something wrong; 2 for wrong arguments
-or settings.
+The queue is the one at REDIS_URL and REDIS_KEY. Exit statuses: 0; 1 if Redis is away or refuses, an
+id is unknown, the queue has no room, or `status --check` finds something wrong; 2 for wrong
+arguments or settings.
 """
 
 import argparse
@@ -23,19 +23,20 @@ from ..runtime.redis_url import redacted
 from ..settings import Settings
 from . import queue_text
 
-DESCRIPTION = "How the queue does, what is dead, and what to do about it."
+DESCRIPTION = "Show the state of the queue and the dead items, and repair it."
 EPILOG = (
     "Settings are variables of the environment, see README.md: REDIS_URL, REDIS_KEY, QUEUE_LIMIT."
     " `scripts/with-env example-queue …` takes them from .env."
 )
 
-_ITEMS = "put -- before those that begin with a hyphen"
+_ITEMS = "put -- before items that begin with a hyphen"
 
 Outcome = tuple[int, dict[str, Any], str]
-"""The exit status, and what is told: as JSON, and as text."""
+"""The exit status, and the result as JSON and as text."""
 
 
 def main() -> None:
+    """Run the command in sys.argv, and exit with its status."""
     arguments = _arguments()
     try:
         settings = Settings.load()
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def _tell(text: str) -> None:
-    """Print `text`; quiet where its reader has gone, or there was none."""
+    """Print `text`. It is no error if the reader has gone, or if there is no stdout."""
     if sys.stdout is None:
         return
     try:
@@ -66,11 +67,11 @@ def _tell(text: str) -> None:
         shown = text.encode(encoding, "backslashreplace").decode(encoding)
         print(shown, flush=True)
     except BrokenPipeError:
-        # Else Python would try again at its end, and complain.
+        # Otherwise Python would flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail(f"done, and it cannot be told: {error}")
+        _fail(f"done, but cannot print it: {error}")
 
 
 def _fail(line: str) -> NoReturn:
@@ -81,7 +82,7 @@ def _fail(line: str) -> NoReturn:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    parser.add_argument("--json", action="store_true", help="tell it as one line of JSON")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.set_defaults(act=_status, check=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
 
@@ -90,26 +91,26 @@ def _arguments() -> argparse.Namespace:
             name, help=about, description=f"{about[0].upper()}{about[1:]}."
         )
         command.set_defaults(act=act)
-        # Before the command or behind it.
+        # It may stand before the command or behind it.
         command.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="tell it as JSON"
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one line of JSON"
         )
         return command
 
-    status = add("status", _status, "tell how much waits, and for how long (the default)")
-    status.add_argument("--check", action="store_true", help="end with 1 if something is wrong")
+    status = add("status", _status, "show how much waits, and for how long (the default)")
+    status.add_argument("--check", action="store_true", help="exit with 1 if something is wrong")
     listing = add("dead", _dead, "list the dead items, the newest first")
-    listing.add_argument("--count", type=_count, default=20, help="how many (20)")
-    ids = ("what `dead` shows, or all", "ID")
+    listing.add_argument("--count", type=_count, default=20, help="how many, 1 to 1000000 (20)")
+    ids = ("the ids that `dead` shows, or all", "ID")
     for name, act, about in (
-        ("requeue", _requeue, "push dead items again, with a clean record"),
-        ("drop", _drop, "forget dead items"),
+        ("requeue", _requeue, "push dead items again, as new items"),
+        ("drop", _drop, "delete dead items"),
     ):
         add(name, act, about).add_argument("ids", nargs="+", help=ids[0], metavar=ids[1])
-    add("retry-now", _retry_now, "try now all that waits for its next attempt")
+    add("retry-now", _retry_now, "try now everything that waits for its next attempt")
     push = add("push", _push, "push items, all or none; from standard input if none is given")
     push.add_argument("items", nargs="*", metavar="ITEM", help=_ITEMS)
-    push.add_argument("-0", "--null", action="store_true", help="read items with NULs between")
+    push.add_argument("-0", "--null", action="store_true", help="NULs separate the items read")
     return parser.parse_args()
 
 
@@ -166,7 +167,7 @@ async def _each(
     act: Callable[[str, str, str | None], Coroutine[Any, Any, int]],
     done: str,
 ) -> Outcome:
-    """Act on each id; what is not on the dead list is told, and the status is 1."""
+    """Act on each id. Name each that is not on the dead list; then the exit status is 1."""
     count, unknown = 0, []
     for each in ids:
         changed = await act(settings.redis_url, settings.redis_key, None if each == "all" else each)
@@ -196,10 +197,10 @@ async def _push(settings: Settings, arguments: argparse.Namespace) -> Outcome:
 
 
 def _read(are_ended_by_nul: bool) -> list[bytes]:
-    """The items of standard input, one a line. An empty line is none."""
+    """The items of standard input, one a line. Empty lines are left out."""
     if sys.stdin is None:
         return []
     if sys.stdin.isatty():
-        print("an item a line, Ctrl-D ends:", file=sys.stderr)
+        print("one item a line; Ctrl-D ends:", file=sys.stderr)
     whole = sys.stdin.buffer.read()
     return [each for each in whole.split(b"\0" if are_ended_by_nul else b"\n") if each]

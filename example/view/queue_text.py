@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from ..runtime.dead import Dead, shown
 from ..runtime.snapshot import TOTALS, Snapshot
 
-LATE_SECONDS = 60.0  # that an item may wait before that is told as a trouble
+LATE_SECONDS = 60.0  # an item that waits longer is a trouble
 ITEM = 200  # characters of a dead item
-WHY = 300  # characters of its reason
+WHY = 300  # characters of the reason why it is dead
 _Row = tuple[str, str, str]
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def status(now: Snapshot, where: str, wrong: Sequence[str]) -> str:
-    """What an operator asks: is it well, how much waits and for how long, what was done."""
+    """What an operator asks: what is wrong, how much waits and for how long, what was done."""
     told = [f"  ! {each}" for each in wrong] or ["  all is well"]
     blocks = [[where, *told], _table(_places(now)), _table(_totals(now))]
     blocks += [_table(_schedule(now))]
@@ -21,7 +21,7 @@ def status(now: Snapshot, where: str, wrong: Sequence[str]) -> str:
 
 
 def troubles(now: Snapshot, limit: int) -> list[str]:
-    """What is not as it should be; no more than `limit` items may wait."""
+    """What is wrong, one line each; `limit` is how many items may wait."""
     found = []
     if now.waiting >= limit:
         found.append(f"full, so pushes are refused and ticks missed: QUEUE_LIMIT is {limit:,}")
@@ -70,7 +70,7 @@ def _schedule(now: Snapshot) -> list[_Row]:
 
 
 def _table(rows: Sequence[_Row]) -> list[str]:
-    """Aligned: the first column to the left, and so the last if it holds no number."""
+    """The rows in aligned columns: the second one to the right."""
     if not rows:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -78,7 +78,7 @@ def _table(rows: Sequence[_Row]) -> list[str]:
 
 
 def dead(found: Sequence[Dead], now: float) -> str:
-    """The dead items: two lines each."""
+    """The dead items, three lines each; `now` in seconds since the epoch."""
     lines = []
     for each in found:
         lines.append(

@@ -226,7 +226,7 @@ def test_a_reader_that_goes_is_no_trouble(redis: Server, run: Run) -> None:
     [
         (">&-", b"0", b""),
         ("<&-", b"0", b""),
-        (">/dev/full", b"1", b"done, and it cannot be told: [Errno 28] No space left on device\n"),
+        (">/dev/full", b"1", b"done, but cannot print it: [Errno 28] No space left on device\n"),
     ],
 )
 def test_streams_that_are_closed_or_full_are_no_fault_of_redis(

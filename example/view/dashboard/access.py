@@ -1,8 +1,8 @@
-"""Who may look: whoever knows the token. Closed to everybody else, other web pages above all.
+"""Access control: whoever knows the token may look, and nobody else, least of all other web pages.
 
-Against a page of somebody else in the same browser: the cookie is SameSite=Strict, a POST needs our
-own Origin and a word that only our own page knows, and a Host must be an address, or a name of
-ours, so that no foreign name can be led here (DNS rebinding).
+Three checks stop another web page in the same browser. The cookie is SameSite=Strict. A POST needs
+our own Origin, and a CSRF token from our own page. A Host must be an IP address or a name of ours,
+which stops DNS rebinding.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from starlette.responses import PlainTextResponse
 logger = logging.getLogger(__name__)
 
 SESSION_SECONDS = 7 * 86400.0
-"""So long a browser is let in by its cookie; then the token is asked for again."""
+"""How long a cookie is valid. After that the browser needs the token again."""
 TELL_SECONDS = 1.0
-"""Wrong tokens are told in the log once in this time."""
+"""Wrong tokens are logged once in this time."""
 LOCAL = "localhost"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -46,7 +46,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Access:
-    """Judges by the `token`. `hosts` are the names, beside localhost, by which we are asked for."""
+    """Checks requests for the `token`. `hosts` are our names, beside localhost."""
 
     def __init__(self, token: str, hosts: Iterable[str] = ()) -> None:
         self._token = token.encode()
@@ -54,7 +54,7 @@ class Access:
         self._told = -TELL_SECONDS
 
     def knows(self, token: str) -> bool:
-        """Whether it is the token. A wrong one is told in the log, without its text."""
+        """Whether this is the token. That a wrong one was given is logged, without its text."""
         if hmac.compare_digest(token.encode(), self._token):
             return True
         now = time.monotonic()
@@ -64,12 +64,12 @@ class Access:
         return False
 
     def bears_token(self, request: HTTPConnection) -> bool:
-        """Whether it has the token in its header `Authorization: Bearer …`."""
+        """Whether a request has the token in its header `Authorization: Bearer …`."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return kind.lower() == "bearer" and self.knows(token.strip())
 
     def new_session(self) -> str:
-        """What the cookie of a browser holds that gave the token."""
+        """The cookie for a browser that has given the token."""
         name = f"{int(time.time())}-{secrets.token_urlsafe(16)}"
         return f"{name}.{self._sign('session', name)}"
 
@@ -83,16 +83,17 @@ class Access:
         return name if fresh else ""
 
     def form_token(self, session: str) -> str:
-        """The word in the forms of a session's pages, which another web page cannot know."""
+        """The CSRF token in the forms of a session. Another web page cannot know it."""
         return self._sign("form", session)
 
     def is_own_form(self, session: str, word: str) -> bool:
+        """Whether `word` is the session's `form_token`."""
         return hmac.compare_digest(word.encode(), self.form_token(session).encode())
 
     def is_own_host(self, host: str) -> bool:
-        """Whether `host`, of a Host header, is an address or a name of ours.
+        """Whether `host`, of a Host header, is an IP address or a name of ours.
 
-        Whoever leads a foreign name here has that name in it, and no address.
+        In a DNS rebinding attack it is the attacker's name, and no address.
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -108,21 +109,21 @@ class Access:
 
 
 def cookie_name(request: HTTPConnection) -> str:
-    """One for each port, which cookies do not tell apart: of two tunnels, for instance."""
+    """One for each port: browsers send a cookie to all ports of a host, as of two tunnels."""
     return f"dashboard-{request.url.port or request.url.scheme}"
 
 
 def is_own_origin(request: HTTPConnection) -> bool:
-    """Whether it comes from a page of ours, as all browsers say of a POST.
+    """Whether a request comes from our own page: browsers send Origin with each POST.
 
-    The scheme may differ: a proxy takes TLS away.
+    The scheme may differ, since a proxy may end TLS.
     """
     scheme, _, host = request.headers.get("origin", "").partition("://")
     return scheme in ("http", "https") and host == request.headers.get("host")
 
 
 class Guarded:
-    """The ASGI application `app`: refuses foreign hosts, and adds HEADERS to each answer."""
+    """The ASGI application `app`: refuses unknown hosts, and adds HEADERS to each response."""
 
     def __init__(self, app: App, access: Access) -> None:
         self._app = app
@@ -136,6 +137,6 @@ class Guarded:
 
         app = self._app
         if not self._access.is_own_host(HTTPConnection(scope).headers.get("host", "")):
-            reason = "no such host here: use 127.0.0.1 or localhost, or see DASHBOARD_HOSTS\n"
+            reason = "unknown host: use 127.0.0.1 or localhost, or add it to DASHBOARD_HOSTS\n"
             app = PlainTextResponse(reason, 421)
         await app(scope, receive, guarded)

@@ -1,4 +1,4 @@
-"""What an operator can do on the page: each does what a command does as well."""
+"""What an operator can do on the page. Each action does what a command does."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ ERRORS = (*programs.ERRORS, *link.ERRORS)
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked before something is lost or pauses."""
+    """What the page asks before something is lost or interrupted."""
 
     title: str
     text: str
@@ -26,13 +26,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Action:
+    """What one button does."""
+
     carry_out: Callable[[Form], Awaitable[None]]
-    """Raises KeyError or ValueError if the form lacks something."""
+    """Raises KeyError or ValueError if a field is missing or wrong."""
     question: Callable[[Form], Question] | None = None
 
 
 class Actions:
-    """All of them by name, and how those go on that were begun."""
+    """All actions by name, and the progress of those that were begun."""
 
     def __init__(self, url: str, key: str) -> None:
         self._queue = (url, key)
@@ -114,15 +116,15 @@ def _progress(name: str) -> Progress:
 
 def _ask_restart(form: Form) -> Question:
     text = (
-        "It stops, once it has done what it has in hand or DRAIN_SECONDS are over, and starts"
-        " again. Roll replaces it without a pause."
+        "It finishes what it has in hand, within DRAIN_SECONDS, then stops and starts again."
+        " Roll replaces it without a pause."
     )
     return Question(f"Restart {form.get('name', '')}?", text, "Restart", is_grave=False)
 
 
 def _ask_drop(form: Form) -> Question:
     if form.get("id") == "all":
-        text = "Nobody can bring them back."
+        text = "This cannot be undone."
         return Question("Drop all dead items?", text, "Drop all", is_grave=True)
-    text = f"Nobody can bring it back: {form.get('shown', '')}"
+    text = f"This cannot be undone: {form.get('shown', '')}"
     return Question("Drop this item?", text, "Drop", is_grave=True)

@@ -18,11 +18,13 @@ AGES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 8640
 """Where a scale of seconds may end; beyond that days."""
 
 Points = dict[int, float]
-"""The time of each step and its value there; a step without is a gap."""
+"""The time of each step, and its value; a missing step is a gap."""
 
 
 @dataclass(frozen=True)
 class Line:
+    """One line of a chart."""
+
     name: str
     kind: str
     """The class in the style sheet."""
@@ -34,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Band:
-    """A part of the time, with what was then."""
+    """One step of the time, and the values there, in words."""
 
     x: int
     title: str
@@ -42,6 +44,8 @@ class Band:
 
 @dataclass(frozen=True)
 class Chart:
+    """What the template draws."""
+
     id: str
     title: str
     now: str
@@ -51,9 +55,9 @@ class Chart:
     """Heights from the top, in percent, and what they stand for."""
     bands: list[Band]
     note: str
-    """The most in the time shown."""
+    """The highest value shown."""
     summary: str
-    """In words, for whom cannot see it."""
+    """In words, for those who cannot see the chart."""
 
 
 def charts(snapshot: Snapshot) -> list[Chart]:
@@ -101,7 +105,7 @@ def steps(samples: Sequence[Sample], value: Callable[[Sample], float]) -> Points
 
 
 def ages(samples: Sequence[Sample]) -> Points:
-    """The age of the oldest item that waits, in each step; of one from before, what is sure.
+    """The age in seconds of the oldest waiting item in each step; at least that, for older items.
 
     Items are taken in the order in which they came: the one at the front came when the total of
     pushed items first passed the number of those that do not wait any more.
@@ -181,7 +185,7 @@ def _path(points: Points, start: int, top: float) -> tuple[str, str]:
     for piece in _pieces(points):
         spots = [f"{at - start + STEP} {HEIGHT - points[at] / top * HEIGHT:.1f}" for at in piece]
         first, last = piece[0] - start + STEP, piece[-1] - start + STEP
-        # A single point is seen as well.
+        # The 0.1 makes a single point visible.
         line.append(f"M{' L'.join(spots)} h0.1")
         area.append(f"M{first} {HEIGHT} L{' L'.join(spots)} L{last} {HEIGHT}Z")
     return "".join(line), "".join(area)

@@ -1,4 +1,4 @@
-"""What operators have asked for on the page, how it goes, and how it ended."""
+"""The actions that operators have begun on the page, their progress and their end."""
 
 import asyncio
 import itertools
@@ -12,17 +12,19 @@ from . import words
 logger = logging.getLogger(__name__)
 
 SHOWN_SECONDS = 60.0
-"""What has ended is shown for so long."""
+"""How long an operation is shown after its end."""
 MOST = 5
 LINES = 8
-"""How many lines of one operation are kept."""
+"""How many of an operation's lines are kept, the last ones."""
 
 Progress = Callable[[], Awaitable[tuple[list[str], bool | None]]]
-"""What was told so far, and whether it went well; None: it goes on."""
+"""The lines so far, and whether it went well; None while it goes on."""
 
 
 @dataclass
 class Operation:
+    """One action that was begun."""
+
     number: int
     what: str
     began: float
@@ -34,7 +36,7 @@ class Operation:
 
 
 class Operations:
-    """The operations of one program; `errors` are what those raise that go wrong."""
+    """All operations that were begun; one that fails raises one of `errors`."""
 
     def __init__(self, errors: tuple[type[Exception], ...]) -> None:
         self._errors = errors
@@ -43,7 +45,7 @@ class Operations:
         self._following: set[asyncio.Task[None]] = set()
 
     def recent(self) -> list[Operation]:
-        """Those that go on or have ended a moment ago, the newest first."""
+        """The last ones that go on, or ended less than SHOWN_SECONDS ago, the newest first."""
         now = time.time()
         self._all = [
             each for each in self._all if each.good is None or now - each.ended < SHOWN_SECONDS
@@ -53,7 +55,7 @@ class Operations:
     async def carry_out(
         self, what: str, begin: Callable[[], Awaitable[str]], progress: Progress | None = None
     ) -> None:
-        """Await `begin()`, which returns what it has done, or '' if `progress` is to tell."""
+        """Await `begin()`, which returns what it has done, or '' if `progress` will say so."""
         operation = Operation(next(self._numbers), what, time.time())
         self._all.append(operation)
         logger.info("asked for on the page: %s", words.clean(what))

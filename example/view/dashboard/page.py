@@ -1,4 +1,4 @@
-"""What the page shows: gathered from Redis, supervisord and the schedule, as they are now."""
+"""What the page shows: the state of Redis, supervisord and the schedule now."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ class Group:
     name: str
     rows: list[programs.Program]
     is_numbered: bool
-    """Whether there may be more, or less, of them."""
+    """Whether there may be more or fewer of them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Tick:
 
 
 class Page:
-    """Everything that is shown, for all who look. `schedule` is that of schedule.py."""
+    """Everything that the page shows, shared by all who look. `schedule` is that of schedule.py."""
 
     def __init__(self, url: str, key: str, schedule: Mapping[str, object]) -> None:
         self._url = url
@@ -72,6 +72,7 @@ class Page:
         }
 
     async def look(self) -> tuple[Seen[snapshot.Snapshot], Seen[list[programs.Program]]]:
+        """The queue and the programs, as Source.look returns them."""
         return await asyncio.gather(self.queue.look(), self.programs.look())
 
     async def _dead_list(
@@ -90,7 +91,7 @@ class Page:
         return await dead.dead(self._url, self._key, DEAD_SHOWN, before)
 
     def forget(self) -> None:
-        """Something was done: what is shown next has to be asked for anew."""
+        """Ask again for everything that is shown next, since something has changed."""
         for source in (self.queue, self.programs, self.dead):
             source.forget()
 
@@ -108,7 +109,7 @@ def groups(rows: list[programs.Program]) -> list[Group]:
 
 
 def ticks(schedule: Mapping[str, object], records: list[snapshot.Entry], now: float) -> list[Tick]:
-    """Those of schedule.py, then those that are on record only."""
+    """The entries of schedule.py, then those that only Redis knows; `now` as time.time()."""
     on_record = {each.name: each for each in records}
     names = [*schedule, *(name for name in on_record if name not in schedule)]
     return [_tick(name, schedule.get(name), on_record.get(name), now) for name in names]
@@ -121,7 +122,7 @@ def _tick(name: str, entry: Any, record: snapshot.Entry | None, now: float) -> T
         try:
             coming = entry.after(int(now * 1000)) / 1000
         except Exception:
-            # An entry of somebody's own, or one that beat would refuse.
+            # A class of the user's own, or an entry that beat would refuse.
             coming = None
     return Tick(name, _when(entry), last, coming, missed, entry is not None)
 

@@ -1,4 +1,4 @@
-"""From values to HTML: each is escaped, and shows no character that hides or turns text."""
+"""Values become HTML: escaped, and without characters that hide text or change its direction."""
 
 import importlib.resources
 from typing import Any
@@ -35,4 +35,5 @@ _environment.filters["item"] = shown
 
 
 def html(template: str, **values: object) -> str:
+    """The template of this name in templates/, with these values."""
     return _environment.get_template(template).render(values)

@@ -1,4 +1,4 @@
-"""The page's server: uvicorn as app has it, with the same bounds for slow clients."""
+"""The page's server: uvicorn as for app, with the same limits for slow clients."""
 
 import logging
 import secrets
@@ -19,14 +19,15 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
 
 
 def access(token: str, hosts: Iterable[str]) -> tuple[Access, str]:
-    """By this token, or else by one that is made up; and the query that the address then has.
+    """Access by `token`, or by a generated one if it is ''; and the query for the address to print.
 
-    One that is made up is shown on the terminal, and nowhere else: exits with 2 without either.
+    The query holds the generated token, which appears nowhere else. Exits with 2 if there is
+    neither a token nor a terminal.
     """
     if token:
         return Access(token, hosts), ""
     if not sys.stdout.isatty():
-        why = "is not set, and there is no terminal to show one on that is made up"
+        why = "is not set, and there is no terminal to show a generated one"
         print(f"wrong setting: DASHBOARD_TOKEN: {why}; see docs/dashboard.md", file=sys.stderr)
         sys.exit(2)
     token = secrets.token_urlsafe(32)
@@ -36,7 +37,7 @@ def access(token: str, hosts: Iterable[str]) -> tuple[Access, str]:
 async def serve(process: Process, app: Any, host: str, port: int, query: str) -> None:
     """Serve `app` at `host`:`port` until `process` is told to stop.
 
-    The address is printed with `query`, if there is one. Exits with 3 if it cannot be had.
+    Prints the address if it has a `query`. Exits with 3 if it cannot listen there.
     """
     listeners = listen.listeners(host, port, BACKLOG, "DASHBOARD_")
     config = uvicorn.Config(

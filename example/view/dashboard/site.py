@@ -1,4 +1,4 @@
-"""What there is under the page's address: the page, what an operator does there, and metrics."""
+"""What the server answers: the page, the actions of an operator, and metrics."""
 
 import asyncio
 import importlib.resources
@@ -22,9 +22,9 @@ from .source import Seen
 FORM_BYTES = 16384
 FORM_SECONDS = 3.0
 GUESS_SECONDS = 0.5
-"""Who gives a wrong token has the answer so late."""
+"""How long the answer to a wrong token is held back."""
 MOST_GUESSES = 10
-"""So many wait for it at a time; more are sent away at once."""
+"""How many wrong tokens may wait for that at a time; more get 429 at once."""
 T = TypeVar("T")
 
 STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -49,7 +49,7 @@ def make(access: Access, redis_url: str, redis_key: str, schedule: Mapping[str, 
 
 
 class Site:
-    """What is answered to whom."""
+    """The handlers of the routes."""
 
     def __init__(self, access: Access, page: Page, actions: Actions) -> None:
         self._access = access
@@ -58,7 +58,7 @@ class Site:
         self._guesses = 0
 
     async def show(self, request: Request) -> Response:
-        """The page; or, for the address with the token in it, the way to the one without."""
+        """The page. If the address holds the token, log in and redirect to the one without it."""
         if "token" in request.query_params:
             return await self._enter(request, request.query_params["token"])
         session = self._access.session(request)
@@ -69,6 +69,7 @@ class Site:
         return _html("page.html", 200, **shown, word=self._access.form_token(session))
 
     async def log_in(self, request: Request) -> Response:
+        """Give whoever sends the token a cookie, and show the page."""
         _check_origin(request)
         return await self._enter(request, (await _form(request)).get("token", ""))
 
@@ -97,24 +98,25 @@ class Site:
             self._guesses -= 1
 
     async def log_out(self, request: Request) -> Response:
+        """Take the cookie back."""
         await self._own_form(request)
         answer = RedirectResponse("/", 303)
         answer.delete_cookie(cookie_name(request))
         return answer
 
     async def _own_form(self, request: Request) -> dict[str, str]:
-        """The fields of a form of our own page, for whoever is let in."""
+        """The fields of a form that our own page has sent, in a valid session."""
         session = self._access.session(request)
         if not session:
-            raise HTTPException(401, "The page is closed: open it anew.")
+            raise HTTPException(401, "You are logged out: open the page again.")
         _check_origin(request)
         form = await _form(request)
         if not self._access.is_own_form(session, form.get("word", "")):
-            raise HTTPException(403, "This form is not of this page: reload the page.")
+            raise HTTPException(403, "This form is not from your session: reload the page.")
         return form
 
     async def act(self, request: Request) -> Response:
-        """Do what a button says, and show the page; ask first before anything is lost."""
+        """Carry out the action of a button, and show the page. Ask before anything is lost."""
         form = await self._own_form(request)
         word = form.pop("word")
         name = request.path_params["action"]
@@ -127,12 +129,12 @@ class Site:
         try:
             await action.carry_out(form)
         except (KeyError, ValueError):
-            raise HTTPException(400, "The form lacks something: reload the page.") from None
+            raise HTTPException(400, "A field is missing or wrong: reload the page.") from None
         self._page.forget()
         return RedirectResponse("/", 303)
 
     async def metrics(self, request: Request) -> Response:
-        """For Prometheus, which cannot log in: it has the token in each request."""
+        """Metrics for Prometheus, which cannot log in, and sends the token with each request."""
         if not self._access.bears_token(request):
             bearer = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse("Authorization: Bearer TOKEN is needed\n", 401, bearer)
@@ -148,23 +150,23 @@ def _present(seen: Seen[T]) -> T | None:
 
 def _check_origin(request: Request) -> None:
     if not is_own_origin(request):
-        raise HTTPException(403, "Asked by another page than this one.")
+        raise HTTPException(403, "This request came from another web page.")
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form that is small and comes soon."""
+    """The fields of a form, which must be small and arrive within FORM_SECONDS."""
     body = bytearray()
     try:
         async with asyncio.timeout(FORM_SECONDS):
             async for part in request.stream():
                 body += part
                 if len(body) > FORM_BYTES:
-                    raise HTTPException(413, "That is too much for a form.")
+                    raise HTTPException(413, "The form is too large.")
         fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=20)
     except TimeoutError:
-        raise HTTPException(408, "The form did not come in time.") from None
+        raise HTTPException(408, "The form did not arrive in time.") from None
     except ValueError:
-        raise HTTPException(400, "That is no form.") from None
+        raise HTTPException(400, "This is not a form.") from None
     return dict(fields)
 
 
@@ -182,7 +184,7 @@ async def _refused(_: Request, error: Exception) -> Response:
     answer = _html("refused.html", error.status_code, why=error.detail)
     answer.headers.update(error.headers or {})
     if error.status_code in (408, 413):
-        # The rest of the request is not waited for.
+        # Do not wait for the rest of the request.
         answer.headers["connection"] = "close"
     return answer
 

@@ -1,4 +1,4 @@
-"""What a page shows is asked for once a second at most, however many look, and never if nobody."""
+"""Asks for what the page shows: once a second at most, however many look; never if nobody does."""
 
 import asyncio
 import logging
@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FRESH_SECONDS = 0.9
-"""An answer stands for so long: a page asks each second."""
+"""How long an answer is reused: a page asks each second."""
 PATIENCE_SECONDS = 1.0
-"""A page is shown without an answer that takes longer."""
+"""How long a page waits for an answer before it is shown without one."""
 GIVE_UP_SECONDS = 10.0
 
 
@@ -25,7 +25,7 @@ class Seen(Generic[T]):
     at: float | None
     """When it came, in seconds since the epoch; None: never."""
     trouble: str
-    """Why nothing came since; '' where all is well."""
+    """Why there is no newer answer; '' if all is well."""
     since: float
     """When the trouble was seen first, in seconds since the epoch."""
 
@@ -45,7 +45,7 @@ class Source(Generic[T]):
         self._seen: Seen[T] = Seen(None, None, "", 0.0)
 
     async def look(self) -> Seen[T]:
-        """What is known, at most FRESH_SECONDS old unless there is trouble."""
+        """The last answer, at most FRESH_SECONDS old unless there is trouble."""
         now = asyncio.get_running_loop().time()
         asking = self._asking
         if asking is None or (asking.done() and now - self._asked >= FRESH_SECONDS):
@@ -57,7 +57,7 @@ class Source(Generic[T]):
         return self._seen
 
     def forget(self) -> None:
-        """Ask anew when somebody looks next, since something was done."""
+        """Ask again when somebody looks next, since something has changed."""
         self._asking = None
 
     async def _renew(self) -> None:

@@ -1,4 +1,4 @@
-"""Is it well? In one sentence, and a line for each thing that is not."""
+"""Whether all is well, in one sentence, and a line for each thing that is not."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,17 @@ from . import words
 from .source import Seen
 
 STARTING_SECONDS = 10.0
-"""A program that starts for longer is not well."""
+"""A program that takes longer to start is not well."""
 GOOD, LOOK, BAD = "good", "look", "bad"
 NOT_WELL = {"FATAL", "BACKOFF", "UNKNOWN"}
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """What stands at the top of the page."""
+
     level: str
-    """good, look (it works, and somebody should look), or bad."""
+    """good, look (it works, but needs attention), or bad."""
     sentence: str
     reasons: list[str]
     """Each stays the same as long as it holds, since a screen reader reads what has changed."""
@@ -67,7 +69,7 @@ def _of_programs(rows: list[Program]) -> Found:
         elif row.state == "STOPPED":
             found.append((LOOK, f"{row.name} is stopped"))
         elif row.state == "EXITED":
-            found.append((LOOK, f"{row.name} has ended: {row.last_exit or 'nobody knows why'}"))
+            found.append((LOOK, f"{row.name} has ended: {row.last_exit or 'cause unknown'}"))
         else:
             slow = (row.uptime_seconds or 0.0) > STARTING_SECONDS
             found.append((BAD if slow else LOOK, f"{row.name} is not ready yet"))

@@ -1,4 +1,4 @@
-"""Numbers, times and other people's text as a page shows them."""
+"""Numbers, times and texts from elsewhere, as the page shows them."""
 
 import time
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from ...runtime.dead import escaped
 
 LONGEST = 300
-"""Characters of a text of somebody else's."""
+"""Characters of a text from elsewhere that are shown."""
 
 
 def number(value: float) -> str:
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration in whole units, of how long ago something was."""
+    """How long ago something was, in whole units."""
     return duration(max(0.0, round(seconds))) if seconds >= 0.5 else "0 s"
 
 
@@ -55,24 +55,24 @@ def size(count: float) -> str:
 
 
 def clock(moment: float, now: float | None = None) -> str:
-    """The local time of a moment; with the date if it is not today."""
+    """The local time of a `moment` in seconds since the epoch, with the date if it is not today."""
     then = time.localtime(moment)
     today = time.localtime(now)[:3] == then[:3]
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)
 
 
 def iso(moment: float) -> str:
-    """For <time datetime>."""
+    """A moment in seconds since the epoch, for <time datetime>."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
 
 
 def short(text: str, most: int = LONGEST) -> str:
-    """Not more than so many characters."""
+    """`text`, cut after `most` characters."""
     return text if len(text) <= most else f"{text[:most]}…"
 
 
 def clean(text: str) -> str:
-    """Without what is not printed, or hides or turns text: that is shown as \\u202e, say."""
+    """`text`, in which characters that hide text or change its direction read \\u202e or so."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
