@@ -35,7 +35,7 @@ class Dead:
 
 
 async def dead(url: str, key: str, count: int = 50, before: str | None = None) -> list[Dead]:
-    """The `count` entries that came last, newest first; only those before the id `before`."""
+    """The newest `count` entries, newest first; with `before`, of those older than this id."""
     found: list[Dead] = []
     if before is not None and not _is_id(before):
         return found
@@ -51,14 +51,14 @@ async def dead(url: str, key: str, count: int = 50, before: str | None = None) -
 
 
 async def requeue(url: str, key: str, id: str | None) -> int:  # noqa: A002 the dead list's word
-    """Push a dead item on the queue again, byte for byte and with a clean record; all if no `id`.
+    """Push a dead item again, byte for byte, as a new item; or all if there is no `id`.
 
-    Each goes in one step. Returns how many there were.
+    Each item moves in one step. Returns how many there were.
     """
     async with _asking(url, key) as ask:
         if id is not None:
             return int(await ask("requeue", id, id)) if _is_id(id) else 0
-        # Those that die meanwhile stay: else this might have no end.
+        # Items that die meanwhile stay. Otherwise this might never end.
         newest = await ask("dead", "+", 1, 0)
         count = 0
         while newest and (moved := int(await ask("requeue", "-", newest[0][0]))):
@@ -67,7 +67,7 @@ async def requeue(url: str, key: str, id: str | None) -> int:  # noqa: A002 the 
 
 
 async def drop(url: str, key: str, id: str | None) -> int:  # noqa: A002
-    """Forget a dead item; all if no `id`. Returns how many there were."""
+    """Delete a dead item, or all if there is no `id`. Returns how many there were."""
     if id is not None and not _is_id(id):
         return 0
     async with _asking(url, key) as ask:
@@ -75,20 +75,20 @@ async def drop(url: str, key: str, id: str | None) -> int:  # noqa: A002
 
 
 async def retry_now(url: str, key: str) -> int:
-    """Have all that waits for its next attempt tried now. Returns how many there were."""
+    """Try now everything that waits for its next attempt. Returns how many items there were."""
     async with _asking(url, key) as ask:
         count, left = map(int, await ask("hurry"))
-        # No more often: what fails again meanwhile shall not use up all of its attempts.
+        # No more often: an item that fails again meanwhile must not use up all its attempts.
         for _ in range(-(-left // LOT)):
             count += int((await ask("hurry"))[0])
         return count
 
 
 def shown(item: bytes, most: int = 200) -> str:
-    """`item` as text that is safe to print: at most so many characters of it, and "…" if cut.
+    """`item` as text that is safe to print: `most` characters of it, and "…" if it was cut.
 
-    What would move a cursor, turn the text around, or cannot be seen, is escaped, and so is what is
-    no UTF-8.
+    Escaped are bytes that are no UTF-8, and characters that move the cursor, change the direction
+    of the text, or are invisible.
     """
     text = item[: 4 * most + 4].decode(errors="backslashreplace")
     safe = "".join(each if each.isprintable() else escaped(each) for each in text)

@@ -45,7 +45,7 @@ class DuplicateError(Exception):
 
 
 class Requests:
-    """What a push asks of Redis, and what the answer means."""
+    """What a push asks of Redis, and what the answer means; at most `limit` items may wait."""
 
     def __init__(self, key: str, limit: int) -> None:
         self._keys = [key, *keys(key)[-2:]]
@@ -91,6 +91,8 @@ class Requests:
 class Producer:
     """Pushes on the queue `key` from async functions; connects by itself, also after an error.
 
+    It refuses to push if more than `limit` items would wait: QUEUE_LIMIT in the settings.
+
     One is enough for a process. All pushes of an event loop share one connection. There may be
     several loops, one after the other or in threads of their own.
     """
@@ -115,16 +117,20 @@ class Producer:
         counts, and it is at most a second late if a worker is free. `once` is any text: while an
         item with the same text waits or is in hand, this raises DuplicateError.
 
-        Raises QueueFullError if `limit` items wait already. Items for a later time, or with `once`,
-        are counted apart. Raises ValueError for a wrong item or time. Raises one of `link.ERRORS`
-        within PUSH_SECONDS if Redis does not answer or refuses. The item may have been pushed then.
+        Raises QueueFullError if more than `limit` items would wait. Items for a later time, or with
+        `once`, are counted apart. Raises ValueError for a wrong item or time. Raises one of
+        `link.ERRORS` within PUSH_SECONDS if Redis does not answer or refuses. The item may have
+        been pushed then.
         """
         await self._push(self._requests.push([item], after, at, once))
 
     async def push_many(
         self, items: Iterable[Item], *, after: float | None = None, at: float | None = None
     ) -> None:
-        """Push all of `items` in their order, or none of them. The rest is as for `push`."""
+        """Push all of `items` in their order, or none of them: MOST_ITEMS at most.
+
+        `after`, `at` and what is raised are as for `push`.
+        """
         await self._push(self._requests.push(items, after, at))
 
     async def _push(self, request: Request) -> None:
@@ -149,7 +155,7 @@ class Producer:
 
 
 class SyncProducer:
-    """The same for plain functions: tasks in threads, Flask, Django, scripts.
+    """`Producer` for plain functions: tasks in threads, Flask, Django, scripts.
 
     One is enough for a process, its threads, and its forked children. Threads that push at the same
     time have a connection each.
@@ -170,7 +176,7 @@ class SyncProducer:
         at: float | None = None,
         once: str | None = None,
     ) -> None:
-        """As Producer.push. PUSH_SECONDS are for the connection, and again for the answer."""
+        """As Producer.push. PUSH_SECONDS apply to connecting, and again to the answer."""
         self._push(self._requests.push([item], after, at, once))
 
     def push_many(

@@ -81,7 +81,7 @@ def script(key: str, name: str, sha: str | None = None) -> Request:
 
 
 def ranges(ids: Iterable[int]) -> list[int]:
-    """`ids` as lo, hi, lo, hi, …, each range of _RANGE ids at most."""
+    """`ids` as lo, hi, lo, hi, …: the first and the last of each range, of _RANGE ids at most."""
     pairs: list[int] = []
     for item_id in sorted(ids):
         if pairs and pairs[-1] == item_id - 1 and item_id - pairs[-2] < _RANGE:
@@ -174,7 +174,7 @@ class Consumer:
         self.started = NOTHING
 
     def wait(self, seconds: float) -> Request:
-        """Wait for an item; the reply is that, or None.
+        """Wait so many seconds for an item; the reply is the item, or None.
 
         If one comes, a STEP must follow before the next WAIT. The STEP gives the item back to the
         queue, unless `start` was called for it.

@@ -1,6 +1,7 @@
 """Entries of a schedule: when to push, and what.
 
-What is wrong with one is found by `check`, not while it is written: so all faults are told at once.
+`check` finds what is wrong with an entry, and its constructor does not: so beat names all faults at
+once.
 """
 
 import inspect
@@ -20,13 +21,18 @@ MOST = 1e9  # seconds between two ticks, some thirty years
 
 @runtime_checkable
 class Entry(Protocol):
-    """When to push, and what: a value, or a function of the tick's time in seconds.
+    """When to push, and what. You may write your own: any object with these methods is an entry.
 
-    The function may be async; a plain one runs in a thread. Ticks are in ms since the epoch.
+    Ticks, and `now`, are in ms since the epoch.
     """
 
     @property
-    def push(self) -> Push: ...
+    def push(self) -> Push:
+        """What to push: an item, or a function that returns one.
+
+        It gets the tick's time in seconds since the epoch. It may be async; a plain one runs in a
+        thread.
+        """
 
     def check(self) -> None:
         """Raise ValueError, which says what is wrong, if it has no ticks."""
