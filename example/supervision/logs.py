@@ -1,21 +1,14 @@
 """All output in one stream: `worker_00 | a line`, on supervisord's stdout.
 
-If the reader of that stream stops reading, supervisord must not freeze, so nothing here waits.
-Up to LIMIT bytes are kept for the reader; further lines are dropped, and their number is logged.
 A program's output arrives if its section has `stdout_events_enabled=true` or
-`stderr_events_enabled=true`.
+`stderr_events_enabled=true`. Nothing here waits for the reader; see writer.py. If lines had to be
+dropped, their number is logged.
 """
 
-import errno
 import io
 import json
 import os
-import select
-import socket
-import stat
 import sys
-import time
-from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -27,113 +20,69 @@ from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 from . import own_stdout
 from .guard import Function
 from .plugin import Plugin
+from .writer import LIMIT, Writer
 
-LIMIT = 16 * 1024 * 1024
-"""Bytes that wait for a slow reader."""
-BLOCK = 4096
-"""A pipe that poll() calls writable takes so many bytes without blocking."""
 LONGEST_LINE = 64 * 1024
 """Bytes. A longer line is written before its end has come."""
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The errors of a full disk, and of a file that may not grow."""
-FULL_SECONDS = 1.0
-"""How long to wait before writing to it again."""
-FLUSH_SECONDS = 1.0
-"""How long the exit waits for a slow reader."""
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
-class Writer:
-    """Writes bytes to a descriptor and never waits. Takes the place of supervisord's `sys.stdout`.
+def install(plugin: Plugin, _: object) -> None:
+    """Take over supervisord's stdout, unless it runs as a daemon or is told to be silent."""
+    if not plugin.options.nodaemon or plugin.options.silent or not sys.__stdout__:
+        return
+    before, sys.stdout = sys.stdout, sys.__stdout__
+    stream = Stream(plugin, sys.stdout.fileno())
+    stream.take_own_lines(before)
+    own_stdout.take_over(plugin)
+    plugin.subscribe(events.ProcessLogEvent, stream.on_output)
+    plugin.subscribe(events.ProcessStateEvent, stream.on_state)
+    writer = stream.writer
+    plugin.watch(writer.open(), write=stream.lines.push, wants_write=writer.wants)
+    plugin.at_close(stream.on_close)
 
-    When the reader has gone, `on_break(why)` is called once, and later lines are thrown away.
-    """
 
-    def __init__(self, target: int, on_break: Callable[[str], object] = lambda _: None):
-        self.target = target
-        self.on_break = on_break
-        self.fd = -1
-        self.waiting: deque[bytearray] = deque()
-        self.size = 0
-        self.dropped = 0
-        self.broken = False
-        self.full_until = 0.0
+class Stream:
+    """The one stream of a run of supervisord, and the events that put lines into it."""
 
-    def open(self) -> int:
-        """Open a descriptor of our own for the target.
+    def __init__(self, plugin: Plugin, target: int) -> None:
+        self._plugin = plugin
+        self.writer = Writer(target, self._on_break)
+        self.lines = Lines(self.writer, style())
 
-        O_NONBLOCK on the target itself would also change it for the shell, which shares it.
-        """
-        kind = os.fstat(self.target).st_mode
-        self.socket = stat.S_ISSOCK(kind)
-        try:
-            if not (stat.S_ISFIFO(kind) or stat.S_ISCHR(kind)):
-                raise OSError("neither pipe nor terminal")
-            flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            self.fd = os.open(f"/proc/self/fd/{self.target}", flags)
-        except OSError:  # such as a pipe of another user: it cannot be opened by name
-            self.fd = os.dup(self.target)
-        return self.fd
+    def take_own_lines(self, before: object) -> None:
+        """Send here what supervisord's logger has written to the stream `before`."""
+        handlers = self._plugin.options.logger.handlers
+        for index, handler in enumerate(handlers):
+            if getattr(handler, "stream", None) is before:
+                handlers[index] = OwnHandler(self.lines, handler.level, self._plugin.guard)
 
-    def put(self, line: bytes) -> None:
-        """Keep `line` for the reader, or count it as dropped."""
-        if self.broken:
-            return
-        if self.size + len(line) > LIMIT:
-            self.dropped += 1
-            return
-        # An object for each short line would take many times the bytes of the line.
-        if self.waiting and len(self.waiting[-1]) + len(line) <= BLOCK:
-            self.waiting[-1] += line
-        else:
-            self.waiting.append(bytearray(line))
-        self.size += len(line)
+    def on_output(self, event: Any) -> None:
+        """Write what a program has written."""
+        process = event.process
+        data = event.data if isinstance(event.data, bytes) else event.data.encode()
+        self.lines.feed(process.group.config.name, process.config.name, event.channel, data)
 
-    def wants(self) -> bool:
-        """Whether there is something to write, and may be room for it."""
-        return bool(self.waiting) and time.monotonic() >= self.full_until
+    def on_state(self, event: Any) -> None:
+        """Write the rest of what a process that has ended has written."""
+        process = event.process
+        if process.state in (*STOPPED_STATES, ProcessStates.BACKOFF):
+            self.lines.end(process.group.config.name, process.config.name)
 
-    def push(self) -> None:
-        """Write what the reader takes now."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        while self.wants() and self.fd >= 0 and poll.poll(0):
-            block = self.waiting[0]
-            piece = block[:BLOCK]
-            try:
-                done = self._write(piece)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in FULL:
-                    # There may be room later. Until then wait: poll() calls any file writable.
-                    self.full_until = time.monotonic() + FULL_SECONDS
-                    return
-                self.waiting.clear()
-                self.size = 0
-                self.broken = True
-                self.on_break(str(error.strerror))
-                return
-            del block[:done]
-            self.size -= done
-            if not block:
-                self.waiting.popleft()
-            if done < len(piece):
-                return
+    def on_close(self) -> None:
+        """Write what waits, and leave stdout fit for what comes: a reload, or the exit."""
+        self.writer.flush_at_exit()
+        _forget_dead_readers()
+        if self._plugin.options.mood == SupervisorStates.RESTARTING:
+            sys.stdout = BetweenRuns()
+        if dropped := self.writer.dropped:
+            self._warn(f"stdout: dropped {dropped} lines, nobody read them")
 
-    def _write(self, piece: bytearray) -> int:
-        if not self.socket:
-            return os.write(self.fd, piece)
-        with socket.socket(fileno=os.dup(self.fd)) as peer:
-            return peer.send(piece, socket.MSG_DONTWAIT)
+    def _on_break(self, why: str) -> None:
+        self._warn(f"stdout: {why}: nobody reads it any more, all else goes on")
 
-    def flush_at_exit(self) -> None:
-        """Give the reader FLUSH_SECONDS to take what waits."""
-        end = time.monotonic() + FLUSH_SECONDS
-        while self.waiting and not self.broken and time.monotonic() < end:
-            self.push()
-            time.sleep(0.01)
-        self.dropped += sum(block.count(b"\n") for block in self.waiting)
+    def _warn(self, text: str) -> None:
+        self._plugin.options.logger.warn(text)
 
 
 class Lines:
@@ -266,45 +215,3 @@ def _forget_dead_readers() -> None:
             getattr(sys, name).flush()
         except OSError:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  Python closes it
-
-
-def install(plugin: Plugin, _: object) -> None:
-    """Take over supervisord's stdout, unless it runs as a daemon or is told to be silent."""
-    if not plugin.options.nodaemon or plugin.options.silent or not sys.__stdout__:
-        return
-    before, sys.stdout = sys.stdout, sys.__stdout__
-
-    def on_break(why: str) -> None:
-        plugin.options.logger.warn(f"stdout: {why}: nobody reads it any more, all else goes on")
-
-    writer = Writer(sys.stdout.fileno(), on_break)
-    lines = Lines(writer, style())
-
-    for index, handler in enumerate(plugin.options.logger.handlers):
-        if getattr(handler, "stream", None) is before:
-            own = OwnHandler(lines, handler.level, plugin.guard)
-            plugin.options.logger.handlers[index] = own
-
-    own_stdout.take_over(plugin)
-
-    def on_output(event: Any) -> None:
-        process = event.process
-        data = event.data if isinstance(event.data, bytes) else event.data.encode()
-        lines.feed(process.group.config.name, process.config.name, event.channel, data)
-
-    def on_state(event: Any) -> None:
-        if event.process.state in (*STOPPED_STATES, ProcessStates.BACKOFF):
-            lines.end(event.process.group.config.name, event.process.config.name)
-
-    def on_close() -> None:
-        writer.flush_at_exit()
-        _forget_dead_readers()
-        if plugin.options.mood == SupervisorStates.RESTARTING:
-            sys.stdout = BetweenRuns()
-        if writer.dropped:
-            plugin.options.logger.warn(f"stdout: dropped {writer.dropped} lines, nobody read them")
-
-    plugin.subscribe(events.ProcessLogEvent, on_output)
-    plugin.subscribe(events.ProcessStateEvent, on_state)
-    plugin.watch(writer.open(), write=lines.push, wants_write=writer.wants)
-    plugin.at_close(on_close)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from example.supervision import logs
-from example.supervision.logs import Writer
+from example.supervision import writer as writers
+from example.supervision.writer import Writer
 
 from ..launchers import SCRIPTS
 from .foreign import EVENTS, Foreign
@@ -142,17 +142,17 @@ def test_a_pipe_of_another_user_freezes_nothing(monkeypatch: pytest.MonkeyPatch)
 
 def test_short_lines_take_little_more_than_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept for a slow reader is bounded in memory, not only in characters."""
-    monkeypatch.setattr(logs, "LIMIT", 1 << 20)
+    monkeypatch.setattr(writers, "LIMIT", 1 << 20)
     writer = Writer(-1)
     tracemalloc.start()
     try:
-        for number in range(logs.LIMIT):
+        for number in range(writers.LIMIT):
             writer.put(b"%d\n" % (number % 10))
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert (writer.size, writer.dropped) == (logs.LIMIT, logs.LIMIT // 2)
-    assert taken < logs.LIMIT * 1.5
+    assert (writer.size, writer.dropped) == (writers.LIMIT, writers.LIMIT // 2)
+    assert taken < writers.LIMIT * 1.5
 
 
 def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None:
