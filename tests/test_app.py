@@ -130,7 +130,7 @@ def test_probes_share_one_question_to_redis(app: Launcher, redis: Server) -> Non
     assert connections() - before <= 1 + (time.monotonic() - start)
 
 
-def test_a_taken_port_is_told_and_ends_it(
+def test_a_taken_port_is_reported_and_ends_it(
     app: Launcher, launch: Callable[..., Any], redis: Server
 ) -> None:
     """The message names the address and what to do; the exit status is 3, as uvicorn's."""

@@ -104,7 +104,7 @@ def test_a_release_that_does_not_get_ready_is_taken_back(running: Deployed) -> N
     assert not clients.failures
 
 
-def test_a_changed_configuration_is_told_and_a_broken_one_taken_back(running: Deployed) -> None:
+def test_a_changed_configuration_is_reported_and_a_broken_one_taken_back(running: Deployed) -> None:
     """What supervisord itself has not taken over; and at once, not at the next boot, a fault."""
     running.change("supervisord.d/more.conf", "[program:more]\ncommand = sleep 1000\n")
     running.commit()
@@ -236,7 +236,7 @@ def test_one_deploy_at_a_time_and_a_killed_one_leaves_nothing(machine: Deployed)
     assert first in machine.releases()
 
 
-def test_a_release_whose_deploy_was_killed_is_none_to_go_back_to(running: Deployed) -> None:
+def test_back_does_not_lead_to_a_release_whose_deploy_was_killed(running: Deployed) -> None:
     """Whatever the killed one has replaced, all that runs is of the last good release then."""
     first = running.current()
     running.change("example/tasks.py", "import time\ntime.sleep(60)\n")
@@ -256,7 +256,7 @@ def test_a_release_whose_deploy_was_killed_is_none_to_go_back_to(running: Deploy
     assert "was killed" not in running.deploy("--back").stderr
 
 
-def test_a_killed_deploy_is_told_of_until_another_one_is_current(machine: Deployed) -> None:
+def test_a_killed_deploy_is_reported_until_another_one_is_current(machine: Deployed) -> None:
     """Also where supervisord did not run then, as after the machine's power was lost."""
     (machine.home / "switching").symlink_to(f"releases/{machine.current()}")
     for name, is_told in (("two", True), ("three", False)):
@@ -280,7 +280,7 @@ def test_an_archive_that_leads_elsewhere_or_ends_early_changes_nothing(machine: 
     assert not outside.exists()
 
 
-def test_a_hook_that_cannot_be_run_is_told(machine: Deployed) -> None:
+def test_a_hook_that_cannot_be_run_is_reported(machine: Deployed) -> None:
     machine.change("deploy/before", "#!/bin/sh\n")
     machine.commit()
     done = machine.deploy()

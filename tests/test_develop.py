@@ -89,7 +89,7 @@ def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -
     assert "exited: app" not in checkout.stdout()
 
 
-def test_what_is_no_programs_code_is_told(checkout: Checkout) -> None:
+def test_a_change_outside_the_programs_code_is_reported(checkout: Checkout) -> None:
     """What it says to do does it; and a program that is new then follows its code too."""
     with open(checkout.folder / "supervisord.conf", "a") as conf:
         conf.write("[program:more]\ncommand = example-worker\n")
@@ -152,7 +152,7 @@ def test_what_the_server_reads_itself_is_used(folder: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_line_of_env_that_says_nothing_is_told(folder: Path) -> None:
+def test_a_wrong_line_of_env_is_reported(folder: Path) -> None:
     done = with_env(folder, "LOG_LEVEL=info\nREDIS_KEY\n")
     assert (done.returncode, done.stderr) == (2, ".env: line 2 is not NAME=value\n")
 

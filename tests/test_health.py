@@ -92,7 +92,9 @@ def test_all_up_is_healthy(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("program", ["beat", "worker"])
-def test_a_program_that_cannot_run_is_told(launch: Launch, redis: Server, program: str) -> None:
+def test_a_program_that_cannot_run_is_unhealthy(
+    launch: Launch, redis: Server, program: str
+) -> None:
     layout = launch(Layout, redis)
     layout.override("broken", f"[program:{program}]\ncommand = false\n")
     layout.start()
@@ -100,7 +102,7 @@ def test_a_program_that_cannot_run_is_told(launch: Launch, redis: Server, progra
     assert f"{program}" in done.stdout
 
 
-def test_an_app_that_hangs_is_told(layout: Layout) -> None:
+def test_an_app_that_hangs_is_unhealthy(layout: Layout) -> None:
     for each in ("app:app_00", "app:app_01"):
         layout.signal(each, "STOP")
     done = health(layout)
@@ -154,13 +156,13 @@ def test_without_app_the_rest_is_judged_alone(launch: Launch, redis: Server) -> 
     assert health(layout).stdout == "healthy\n"
 
 
-def test_no_supervisord_is_told(launch: Launch, redis: Server) -> None:
+def test_a_missing_supervisord_is_unhealthy(launch: Launch, redis: Server) -> None:
     done = health(launch(Layout, redis))
     assert done.returncode == 1
     assert "supervisord does not answer" in done.stdout
 
 
-def test_a_supervisord_that_hangs_is_told(layout: Layout) -> None:
+def test_a_supervisord_that_hangs_is_unhealthy(layout: Layout) -> None:
     """Within the time that a container's HEALTHCHECK has, and not after it is back."""
     layout.processes[0].send_signal(signal.SIGSTOP)
     try:
@@ -170,7 +172,7 @@ def test_a_supervisord_that_hangs_is_told(layout: Layout) -> None:
     assert (done.returncode, done.stdout) == (1, "supervisord does not answer: timed out\n")
 
 
-def test_who_is_not_let_in_is_told(layout: Layout) -> None:
+def test_a_refused_login_is_reported(layout: Layout) -> None:
     conf = layout.folder / "supervisord.conf"
     head, section, rest = conf.read_text().partition("[supervisorctl]")
     conf.write_text(head + section + rest.replace("password = local", "password = wrong", 1))
@@ -179,7 +181,7 @@ def test_who_is_not_let_in_is_told(layout: Layout) -> None:
     assert re.match("supervisord does not answer: .* 401 Unauthorized", done.stdout), done.stderr
 
 
-def test_another_server_in_its_place_is_told(launch: Launch, redis: Server) -> None:
+def test_another_server_in_its_place_is_reported(launch: Launch, redis: Server) -> None:
     """It answers, but no HTTP."""
     layout = launch(Layout, redis)
     conf = layout.folder / "supervisord.conf"
@@ -194,7 +196,7 @@ def test_another_server_in_its_place_is_told(launch: Launch, redis: Server) -> N
     assert (done.returncode, done.stdout) == (1, "supervisord does not answer: 220 mail\n")
 
 
-def test_a_worker_that_hangs_is_told(launch: Launch, redis: Server) -> None:
+def test_a_worker_that_hangs_is_unhealthy(launch: Launch, redis: Server) -> None:
     """Where the watchdog is too patient to replace it, its silence is told."""
     layout = launch(Layout, redis)
     layout.override(
@@ -227,7 +229,7 @@ def test_an_app_that_starts_is_not_wrong(launch: Launch, redis: Server) -> None:
     assert "app:app_00 is not ready" in health(layout, "--ready").stdout
 
 
-def test_a_program_that_keeps_dying_is_told(launch: Launch, redis: Server) -> None:
+def test_a_program_that_keeps_dying_is_unhealthy(launch: Launch, redis: Server) -> None:
     """Whatever state it is in at that moment: here it is RUNNING, each time."""
     layout = launch(Layout, redis)
     crash = "[program:beat]\nnumprocs = 1\ncommand = sh -c 'sleep 0.3; exit 1'\nstartsecs = 0\n"

@@ -201,7 +201,7 @@ def test_what_runs_keeps_its_packages(project: Path, popen: Popen) -> None:
 
 
 @pytest.mark.parametrize("declared", ["starlette", "cronsim >=9999"])
-def test_what_is_declared_and_not_pinned_is_told(ready: Path, declared: str) -> None:
+def test_a_requirement_that_is_not_pinned_is_reported(ready: Path, declared: str) -> None:
     (ready / "pyproject.toml").write_text(PYPROJECT.replace("cronsim >=2", declared))
     done = install(ready, **OFFLINE)
     assert done.returncode == 2
@@ -247,7 +247,7 @@ def test_a_second_user_takes_what_the_owner_installed(project: Path) -> None:
     assert install(project, user=65534, HOME="/nonexistent", **OFFLINE).returncode == 0
 
 
-def test_no_python_is_told(project: Path) -> None:
+def test_a_missing_python_is_reported(project: Path) -> None:
     done = install(project, PYTHON="/bin/false")
     assert done.returncode == 2
     assert "no Python 3.11 or newer: /bin/false" in done.stderr

@@ -69,7 +69,7 @@ def test_it_runs_under_one_parent_too(launch: Launch, redis: Server, added: dict
 @pytest.mark.parametrize(
     ("name", "module"), [("app", "api"), ("beat", "schedule"), ("worker", "tasks")]
 )
-def test_a_module_that_cannot_be_imported_is_told_once(
+def test_a_module_that_cannot_be_imported_is_reported_once(
     folder: Path, redis: Server, name: str, module: str
 ) -> None:
     """One traceback, and the status that means: it would be the same the next time."""
@@ -107,7 +107,7 @@ def test_a_broken_module_ends_the_layout_at_once(launch: Launch, redis: Server) 
     assert layout.stdout().count("No module named 'nope'") == 1
 
 
-def test_an_address_that_is_not_read_is_told(launch: Launch, redis: Server) -> None:
+def test_an_address_that_is_not_used_is_reported(launch: Launch, redis: Server) -> None:
     """Under supervisord, which holds the socket; not where it is the same."""
     layout = launch(Layout, redis, PORT="6000", HOST="::1")
     layout.start()

@@ -79,7 +79,7 @@ def test_what_is_around_a_value_is_named(
         ("REDIS_URL", "unix://"),
     ],
 )
-def test_a_wrong_value_is_told_by_name_with_what_is_accepted(variable: str, value: str) -> None:
+def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str) -> None:
     (problem,) = problems(**{variable: value})
     assert problem.startswith(f"wrong setting: {variable}: ")
     assert " is not " in problem
@@ -145,7 +145,7 @@ def test_the_message_gives_the_range(variable: str, accepts: str, value: str) ->
     ]
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_reported_at_once() -> None:
     told = problems(PORT="x", LOG_LEVEL="x", REDIS_URL="x", HOST_FILE="/nowhere")
     assert [line.split(": ")[1] for line in told] == ["REDIS_URL", "HOST_FILE", "PORT", "LOG_LEVEL"]
 
@@ -177,7 +177,7 @@ def test_a_file_can_hold_the_value(folder: Path) -> None:
     assert Settings.load({"REDIS_URL_FILE": f"{folder}/url"}).redis_url.endswith("@localhost")
 
 
-def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(folder: Path) -> None:
     (folder / "bin").write_bytes(b"\xff")
     assert "REDIS_URL_FILE: cannot read" in problems(REDIS_URL_FILE=f"{folder}/nowhere")[0]
     assert "not a UTF-8 text file" in problems(REDIS_URL_FILE=f"{folder}/bin")[0]

@@ -149,13 +149,15 @@ class TestWaiting:
             secured.client.config_set("requirepass", "hunter2")
             said(run(secured.url), "another server answers")
 
-    def test_what_is_no_redis_is_told_in_words(self, run: Popen, popen: Popen) -> None:
+    def test_a_server_that_is_not_redis_is_reported_in_words(
+        self, run: Popen, popen: Popen
+    ) -> None:
         port = free_port()
         popen([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)])
         eventually(lambda: ping("127.0.0.1", port) is not None)
         said(run(f"redis://127.0.0.1:{port}"), "is not Redis: it answers PING with '<!DOCTYPE")
 
-    def test_data_that_nobody_serves_meanwhile_are_told(
+    def test_data_that_nobody_serves_meanwhile_are_reported(
         self, run: Popen, redis: Server, folder: Path
     ) -> None:
         redis.kill()
@@ -233,7 +235,7 @@ def test_what_clients_take_from_the_query_is_served(run: Popen) -> None:
     eventually(lambda: answers(url))
 
 
-def test_an_address_that_this_machine_has_not_is_told(run: Popen) -> None:
+def test_an_address_that_this_machine_lacks_is_reported(run: Popen) -> None:
     """Here on a network interface that is not there."""
     server = run(f"redis://[::1%25nowhere]:{free_port()}")
     assert server.wait(10) == 2
@@ -241,7 +243,7 @@ def test_an_address_that_this_machine_has_not_is_told(run: Popen) -> None:
 
 
 @pytest.mark.parametrize("place", ["file/data", "/proc", "link"])
-def test_a_place_that_cannot_be_written_is_told(run: Popen, folder: Path, place: str) -> None:
+def test_a_folder_that_is_not_writable_is_reported(run: Popen, folder: Path, place: str) -> None:
     """At once: also where only a file in it cannot, here a link to itself."""
     (folder / "file").write_text("")
     (folder / "link" / "appendonlydir").mkdir(parents=True)
@@ -294,7 +296,7 @@ class TestServers:
         eventually(lambda: answers(written))
 
     @pytest.mark.parametrize("data_format", [b"REDIS0013", b"REDIS9999"])
-    def test_data_that_none_can_read_are_told(
+    def test_data_that_no_server_can_read_are_reported(
         self, data_format: bytes, run: Popen, written: str, folder: Path
     ) -> None:
         """Here of a newer Redis: the server of the wheel would read the first one if it had to."""

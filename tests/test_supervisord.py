@@ -213,7 +213,7 @@ def test_the_control_socket_is_for_its_owner_only(layout: Layout) -> None:
     assert socket_file.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_taken_port_is_told(launch: Launch, redis: Server) -> None:
+def test_a_taken_port_is_reported(launch: Launch, redis: Server) -> None:
     """supervisord names the address in one line, and exits with 2."""
     layout = launch(Layout, redis)
     with socket.create_server(("127.0.0.1", layout.port)):
@@ -246,7 +246,7 @@ def test_a_drop_in_overrides_a_single_key(launch: Launch, redis: Server) -> None
 
 
 @pytest.mark.parametrize("name", ["a%2Fb", "a[1]"])
-def test_a_folder_that_supervisord_cannot_bear_is_told(folder: Path, name: str) -> None:
+def test_a_folder_name_that_supervisord_cannot_use_is_reported(folder: Path, name: str) -> None:
     """scripts/serve says so at once, before it installs anything."""
     (folder / name / "scripts").mkdir(parents=True)
     shutil.copy(ROOT / "scripts" / "serve", folder / name / "scripts")

@@ -131,7 +131,7 @@ def test_what_both_have_changed_is_marked(upstream: Path, copy: Path) -> None:
     assert "<<<<<<< HEAD\n# of my shop\n=======\n# of layout\n>>>>>>> layout\n" in text
 
 
-def test_a_merge_that_git_refuses_is_told_as_that(upstream: Path, copy: Path) -> None:
+def test_a_merge_that_git_refuses_is_reported_as_that(upstream: Path, copy: Path) -> None:
     newer(upstream)
     add(copy / "scripts" / "new", "Mine, and not committed\n")
     done = upgrade(copy, upstream)
@@ -167,7 +167,7 @@ def test_changes_that_are_not_committed_are_left_alone(upstream: Path, copy: Pat
 
 
 @pytest.mark.parametrize("to", ["v77", "/usr", ""])
-def test_what_is_no_version_is_told(upstream: Path, copy: Path, to: str) -> None:
+def test_a_wrong_version_is_reported(upstream: Path, copy: Path, to: str) -> None:
     before = git(copy, "rev-parse", "HEAD")
     done = upgrade(copy, to)
     assert done.returncode == 2

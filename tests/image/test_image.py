@@ -192,7 +192,7 @@ def test_a_program_that_cannot_run_ends_the_container(
     assert "FATAL" in container.logs()
 
 
-def test_a_wrong_setting_ends_the_container_and_is_told(start: Start) -> None:
+def test_a_wrong_setting_ends_the_container_and_is_reported(start: Start) -> None:
     container = start(LOG_LEVEL="loud")
     assert container.exit_status() == 70
     assert "wrong setting: LOG_LEVEL" in container.logs()
@@ -209,7 +209,7 @@ def test_a_wrong_variable_of_the_image_is_named(start: Start, setting: str) -> N
     assert f"wrong setting: {name}: '{value}' is not" in container.logs()
 
 
-def test_no_place_to_write_is_told(start: Start) -> None:
+def test_a_missing_place_to_write_is_reported(start: Start) -> None:
     container = start("--read-only", BEAT="no")
     assert container.exit_status() == 2
     assert "wrong setting: /srv/var" in container.logs()

@@ -252,7 +252,7 @@ def test_a_new_entry_waits_for_its_first_tick(
     assert pushed(redis) == []
 
 
-def test_a_full_queue_is_not_pushed_to_told_once_and_counted(
+def test_a_full_queue_gets_no_ticks_which_is_logged_once_and_counted(
     redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -339,7 +339,7 @@ def test_a_function_that_hangs_costs_a_tick_and_a_bounded_number_of_threads(
     assert len(pushed(redis)) == 20
 
 
-def test_a_function_slower_than_its_period_pushes_at_its_own_pace_and_is_told_once(
+def test_a_function_slower_than_its_period_pushes_at_its_own_pace_and_is_logged_once(
     redis: Server, simulate: Callable[..., Simulation], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def slow(now: float) -> str:
@@ -466,7 +466,7 @@ WRONG = {
 }
 
 
-def test_all_that_is_wrong_with_a_schedule_is_told_by_name() -> None:
+def test_every_fault_of_a_schedule_is_named() -> None:
     faults = check({name: entry for name, (entry, _) in WRONG.items()})
     assert len(faults) == len(WRONG)
     for fault, (name, (_, words)) in zip(faults, WRONG.items(), strict=True):
@@ -475,7 +475,7 @@ def test_all_that_is_wrong_with_a_schedule_is_told_by_name() -> None:
     assert check([]) == ["SCHEDULE is no dict of names and entries"]
 
 
-def test_what_is_right_is_not_complained_of() -> None:
+def test_a_right_schedule_has_no_faults() -> None:
     async def push(now: float) -> bytes:
         return b""
 
@@ -515,7 +515,7 @@ def test_redis_clock_may_jump_forward(
     assert pushed(redis) == [1_800_000_000]
 
 
-def test_a_refused_push_is_told_once_until_one_is_taken(
+def test_a_refused_push_is_logged_once_until_one_is_accepted(
     redis: Server, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
     """Also while Redis answers everything else: here it is a replica; then it is out of memory."""

@@ -66,7 +66,7 @@ def test_one_or_all_are_dropped(redis: Server) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "-", "+", "1", "1-2-3", f"{2**64}-1"])
-def test_what_is_no_id_is_nobody_s(redis: Server, wrong: str) -> None:
+def test_an_invalid_id_matches_nothing(redis: Server, wrong: str) -> None:
     bury(redis, b"a")
     assert asyncio.run(dead.requeue(redis.url, KEY, wrong)) == 0
     assert asyncio.run(dead.drop(redis.url, KEY, wrong)) == 0

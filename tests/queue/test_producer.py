@@ -55,7 +55,7 @@ def test_what_is_pushed_is_on_the_list_byte_for_byte(redis: Server) -> None:
     assert redis.client.lrange("TESTING", 0, -1) == [b"\0\xff\r\n", "grüße".encode()]
 
 
-def test_a_full_queue_is_told_and_not_pushed_to(redis: Server) -> None:
+def test_a_full_queue_raises_and_gets_no_item(redis: Server) -> None:
     async def push() -> None:
         producer = Producer(redis.url, "TESTING", 3)
         await producer.push("1")
@@ -179,7 +179,7 @@ def test_redis_may_lose_the_script_and_refuse(redis: Server) -> None:
 
 
 @pytest.mark.parametrize("bad", ["\ud800", None, 5, {}])
-def test_what_is_no_item_fails_its_own_push_only(redis: Server, bad: Any) -> None:
+def test_a_wrong_item_fails_only_its_own_push(redis: Server, bad: Any) -> None:
     """Not those that go to Redis with it."""
 
     async def push() -> list[BaseException | None]:
@@ -267,14 +267,14 @@ def redis_time(redis: Server) -> float:
 
 
 @pytest.mark.parametrize("bad", ["\ud800", 5])
-def test_a_key_that_is_no_text_is_refused(redis: Server, bad: Any) -> None:
+def test_a_key_that_is_not_text_is_refused(redis: Server, bad: Any) -> None:
     with pytest.raises(ValueError, match="is no str"):
         SyncProducer(redis.url, "TESTING", 10).push("x", once=bad)
     assert redis.client.dbsize() == 0
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1e13])
-def test_a_time_that_cannot_be_meant_is_refused(redis: Server, seconds: float) -> None:
+def test_an_absurd_time_is_refused(redis: Server, seconds: float) -> None:
     """1e13: milliseconds for seconds."""
     producer = SyncProducer(redis.url, "TESTING", 10)
     with pytest.raises(ValueError, match="use seconds from 0"):
@@ -295,7 +295,7 @@ def test_later_items_are_counted_apart(redis: Server) -> None:
     assert not redis.client.exists("{TESTING}:once")
 
 
-def test_only_one_of_a_key_is_there_at_a_time(workers: Workers) -> None:
+def test_only_one_item_with_a_key_exists_at_a_time(workers: Workers) -> None:
     """While it waits, is in hand, or its worker is dead; not when it is done or given up."""
     producer = SyncProducer(workers.redis.url, "TESTING", 10)
 
@@ -336,7 +336,7 @@ def test_plain_functions_push_from_any_thread(redis: Server) -> None:
     assert len(set(listed(redis))) == 101
 
 
-def test_plain_functions_bear_with_redis_too(redis: Server) -> None:
+def test_plain_functions_survive_trouble_of_redis_too(redis: Server) -> None:
     producer = SyncProducer(redis.url, "TESTING", 10)
     producer.push("1")
     redis.client.script_flush()

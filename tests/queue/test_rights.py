@@ -223,7 +223,7 @@ def test_a_key_that_holds_something_else_is_named(workers: Workers) -> None:
     workers.eventually(lambda: workers.ended() == {"a": 1})
 
 
-def test_a_server_that_evicts_is_told(workers: Workers) -> None:
+def test_a_server_that_evicts_is_warned_of(workers: Workers) -> None:
     """Only one that has a limit, and may take any key, and to a user who may ask for it."""
     told = "throws away items when it is full: set maxmemory-policy noeviction, not allkeys-lru"
     client = workers.redis.client

@@ -117,7 +117,7 @@ def test_what_befalls_items_is_counted(workers: Workers) -> None:
     assert redelivered >= 3
 
 
-def test_a_worker_that_is_dead_is_none_though_nobody_has_taken_over(
+def test_a_dead_worker_does_not_count_even_before_others_take_over(
     redis: Server, consumer: Consumer
 ) -> None:
     assert look(redis).workers == 1
@@ -321,7 +321,7 @@ def test_rates_are_those_of_the_last_minute(redis: Server, consumer: Consumer) -
     assert rates == pytest.approx({"pushed": 1, "taken": 2, "done": 0.5, "failed": 0}, rel=0.1)
 
 
-def test_run_times_are_told_with_their_quantiles(workers: Workers) -> None:
+def test_run_times_have_quantiles(workers: Workers) -> None:
     workers.start()
     workers.push(*["nap 0.05"] * 20, "nap 0.5 fail")
     workers.eventually(lambda: look(workers.redis).run_seconds.get("count") == 21)

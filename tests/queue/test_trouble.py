@@ -100,7 +100,7 @@ def test_out_of_memory_refuses_producers_not_workers(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize("refuse", ["at maxmemory", "no list"])
-def test_an_idle_worker_bears_with_refusals(workers: Workers, refuse: str) -> None:
+def test_an_idle_worker_survives_refusals(workers: Workers, refuse: str) -> None:
     """Told once when they begin and once when they end; they leave nothing behind in Redis."""
     client = workers.redis.client
     worker = workers.start()
@@ -160,7 +160,7 @@ def test_scripts_flushed(workers: Workers) -> None:
     all_done_once(workers, 200)
 
 
-def test_a_list_that_is_no_list(workers: Workers) -> None:
+def test_a_list_key_of_another_type(workers: Workers) -> None:
     """WRONGTYPE: what waits for another attempt is done, and the rest once the key is gone.
 
     One that is no list at the start: test_rights.py.
@@ -177,7 +177,7 @@ def test_a_list_that_is_no_list(workers: Workers) -> None:
     all_done_once(workers, 2)
 
 
-def test_giving_back_to_a_list_that_is_no_list(workers: Workers) -> None:
+def test_giving_back_to_a_list_key_of_another_type(workers: Workers) -> None:
     """What cannot go back to the list waits with the retries, and is not lost."""
     worker = workers.start(drain_seconds=0.2)
     workers.push("nap 60 back")
@@ -189,7 +189,7 @@ def test_giving_back_to_a_list_that_is_no_list(workers: Workers) -> None:
     workers.eventually(lambda: workers.told("start", other.pid))
 
 
-def test_a_dead_list_that_is_no_stream(workers: Workers) -> None:
+def test_a_dead_list_key_of_another_type(workers: Workers) -> None:
     """What should be given up waits, its mates are done once, and nothing is lost."""
     client = workers.redis.client
     client.set(workers.key("dead"), "not a stream")
@@ -439,7 +439,7 @@ def test_sentinels_may_ask_for_a_password_of_their_own(
         workers.eventually(lambda: workers.told("end") == ["a"])
 
 
-def test_a_sentinel_that_is_taken_for_a_server_is_told(
+def test_a_sentinel_given_as_a_server_is_reported(
     redis: Server, folder: Path, at: Callable[[Server, str], Workers]
 ) -> None:
     with sentinel(folder, redis) as port:
@@ -541,7 +541,7 @@ def test_cluster(folder: Path, at: Callable[[Server, str], Workers]) -> None:
         workers.eventually(lambda: workers.told("start", again.pid) == ["nap 60"], within=2)
 
 
-def test_a_cluster_that_is_taken_for_one_server_is_told(
+def test_a_cluster_given_as_one_server_is_reported(
     folder: Path, at: Callable[[Server, str], Workers]
 ) -> None:
     with Cluster(folder) as cluster:

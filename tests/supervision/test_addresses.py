@@ -39,7 +39,7 @@ def test_one_address_is_that_one_alone(launch: Launch, redis: Server) -> None:
     assert not layout.answers("127.0.0.1")
 
 
-def test_what_is_no_address_is_told(launch: Launch, redis: Server) -> None:
+def test_a_wrong_address_is_reported(launch: Launch, redis: Server) -> None:
     layout: Layout = launch(Layout, redis)
     layout.override("port", "[fcgi-program:app]\nsocket = tcp://[1:2]:80\n")
     Launcher.start(layout)

@@ -120,7 +120,7 @@ def test_within_a_group_nobody_waits_for_itself(foreign: Make, folder: Path) -> 
         ("app: app", "these wait for each other: app"),
     ],
 )
-def test_nonsense_is_told_at_the_start(
+def test_nonsense_is_reported_at_the_start(
     foreign: Make, folder: Path, value: str, message: str
 ) -> None:
     here = foreign(APP + step(folder), f"after = {value}")

@@ -155,7 +155,7 @@ def test_short_lines_take_little_more_than_their_bytes(monkeypatch: pytest.Monke
     assert taken < writers.LIMIT * 1.5
 
 
-def test_what_was_dropped_is_told_when_the_reader_is_back(foreign: Make) -> None:
+def test_dropped_lines_are_reported_when_the_reader_is_back(foreign: Make) -> None:
     reader, writer = os.pipe()
     here = foreign(burst(200_000, 1, width=100)).start(stdout=writer)
     os.close(writer)

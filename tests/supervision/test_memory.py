@@ -103,13 +103,13 @@ class Plugin:
         return [later - sooner for sooner, later in zip(self.rolls, self.rolls[1:], strict=False)]
 
 
-def test_who_needs_more_from_the_start_is_told_of_once_and_replaced_ever_more_seldom() -> None:
+def test_a_process_that_needs_more_is_reported_once_and_replaced_less_and_less_often() -> None:
     plugin = Plugin()
     assert [round(each, -1) for each in plugin.live(5000)] == [60, 120, 240, 480, *[600] * 6]
     assert sum("raise it if the program needs so much" in line for line in plugin.said) == 1
 
 
-def test_who_comes_to_be_over_late_is_replaced_each_time() -> None:
+def test_a_process_that_grows_late_is_replaced_each_time() -> None:
     plugin = Plugin()
     plugin.process.laststart = time.time() - 3600
     assert set(plugin.live(100)) == {5.0}

@@ -225,7 +225,7 @@ def test_a_blocked_loop_tells_where_and_is_replaced(foreign: Make, folder: Path)
     assert any("in hang_here" in line for line in said)
 
 
-def test_who_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -> None:
+def test_a_program_that_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -> None:
     """And the one who did is, by its own deadline: `off` is a deadline too."""
     silent = program(folder, "silent", 'say("READY=1"); time.sleep(1000)')
     once = program(folder, "once", 'say("WATCHDOG=1"); time.sleep(1000)')
@@ -238,7 +238,7 @@ def test_who_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -
     assert (here.pid("silent"), here.pid("never")) == pids
 
 
-def test_who_drains_in_silence_is_not_wrong(foreign: Make, folder: Path) -> None:
+def test_a_program_that_drains_in_silence_is_healthy(foreign: Make, folder: Path) -> None:
     """For the health check; as long as it runs, its silence is."""
     code = """
         import signal
@@ -255,7 +255,7 @@ def test_who_drains_in_silence_is_not_wrong(foreign: Make, folder: Path) -> None
         assert here.table() == {"mute": "STOPPING"}
 
 
-def test_who_ends_as_it_was_set_up_to_is_told_with_its_reason(foreign: Make, folder: Path) -> None:
+def test_a_planned_end_is_shown_with_its_reason(foreign: Make, folder: Path) -> None:
     """And is no fault: a line of `ready`, and none of `history`, unless its status is a fault's."""
     code = 'time.sleep(1.2); say("X_END=did its \x1b[1mwork"); sys.exit(int(sys.argv[1]))'
     good = program(folder, "good", code, "autorestart = true")
@@ -267,7 +267,9 @@ def test_who_ends_as_it_was_set_up_to_is_told_with_its_reason(foreign: Make, fol
     assert "good" not in here.ctl("history").stdout
 
 
-def test_who_hangs_while_it_ends_by_itself_is_replaced(foreign: Make, folder: Path) -> None:
+def test_a_program_that_hangs_while_it_ends_by_itself_is_replaced(
+    foreign: Make, folder: Path
+) -> None:
     """Nobody else has an eye on it, unlike on one that was told to stop."""
     code = 'say("READY=1\\nWATCHDOG=1"); say("STOPPING=1\\nX_END=so many"); time.sleep(1000)'
     here = foreign(program(folder, "ends", code), "watchdog = 3").start()
@@ -276,7 +278,9 @@ def test_who_hangs_while_it_ends_by_itself_is_replaced(foreign: Make, folder: Pa
     assert "hangs: ends: silent for 3 s" in here.log()
 
 
-def test_who_is_held_up_by_another_has_more_time_to_start(foreign: Make, folder: Path) -> None:
+def test_a_program_that_is_held_up_by_another_has_more_time_to_start(
+    foreign: Make, folder: Path
+) -> None:
     """For the health check, as long as it says so."""
     code = """
         while not os.path.exists(sys.argv[0] + ".go"):

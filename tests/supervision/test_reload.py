@@ -47,7 +47,7 @@ def test_a_faulty_file_ends_nothing(
     assert here.term() == 0
 
 
-def test_who_calls_main_may_reload(foreign: Make) -> None:
+def test_a_program_that_calls_main_may_reload(foreign: Make) -> None:
     """The file is then not in the command line."""
     here = foreign(SLEEPER)
     here.command = [SCRIPTS / "python", "-c", CALLS_MAIN, here.conf]

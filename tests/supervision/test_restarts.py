@@ -25,7 +25,7 @@ def spawned(here: Foreign, name: str) -> list[str]:
     return re.findall(rf"spawned: '{name}' with pid", here.log())
 
 
-def test_who_keeps_dying_after_running_is_given_up(foreign: Make) -> None:
+def test_a_program_that_keeps_dying_after_running_is_given_up(foreign: Make) -> None:
     """Five deaths in the window, and the reason shows in `supervisorctl status`."""
     here = foreign(LOOPER, "crash_loop = 5/60/1").start()
     here.eventually(lambda: here.table()["looper"] == "FATAL")

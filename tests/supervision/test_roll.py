@@ -212,7 +212,7 @@ def test_what_ends_all_ends_a_roll(here: Foreign, folder: Path, end: str) -> Non
         assert here.table() == {}
 
 
-def test_who_should_not_run_is_left_alone(here: Foreign) -> None:
+def test_a_process_that_should_not_run_is_left_alone(here: Foreign) -> None:
     """Stopped by hand; if all are, there is nothing to roll, and the status tells."""
     here.ctl("stop", "work:work_2")
     done = here.ctl("roll", "work")
@@ -224,7 +224,7 @@ def test_who_should_not_run_is_left_alone(here: Foreign) -> None:
     assert "none of its processes runs: start work:*" in done.stdout
 
 
-def test_who_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
+def test_a_process_that_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
     """A good version brings back who was given up, and then the others; a bad one ends there."""
     here = foreign(work(folder, more=f"{MANY}startretries = 0\n"), "ready = work").start()
     assert here.ctl("ready", "--wait", "10").returncode == 0
@@ -245,7 +245,7 @@ def test_who_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
     assert here.pid(NAMES[0]) != before
 
 
-def test_who_has_ended_as_it_should_is_no_failure(foreign: Make) -> None:
+def test_a_process_that_ended_as_expected_is_no_failure(foreign: Make) -> None:
     here = foreign("[program:done]\ncommand = /bin/true\nstartsecs = 0\n").start()
     here.eventually(lambda: here.table()["done"] == "EXITED")
     done = here.ctl("roll", "done")

@@ -116,7 +116,7 @@ def test_a_program_in_a_group(foreign: Make) -> None:
     assert kept == (here.pid("several:left_0"), here.pid("several:right"))
 
 
-def test_what_is_not_here_yet_is_told(foreign: Make) -> None:
+def test_a_program_that_is_not_here_yet_is_reported(foreign: Make) -> None:
     """A program that is in the file, but that no `update` has started."""
     here = foreign(PROGRAMS).start()
     here.write(PROGRAMS + "[program:late]\ncommand = /bin/sleep 1000\n")

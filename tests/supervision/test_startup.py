@@ -25,7 +25,7 @@ def refusal(here: Foreign) -> str:
     return done.stderr
 
 
-def test_all_wrong_keys_and_values_are_told_at_once(foreign: Make) -> None:
+def test_all_wrong_keys_and_values_are_reported_at_once(foreign: Make) -> None:
     keys = "wakes = on\nwake = maybe\ncrash_loop = 5\nwatchdog = soon\nconfig_error = two\nstop =\n"
     said = refusal(foreign(SLEEPER, keys))
     for message in (
@@ -39,7 +39,7 @@ def test_all_wrong_keys_and_values_are_told_at_once(foreign: Make) -> None:
         assert message in said
 
 
-def test_a_taken_address_is_told(foreign: Make) -> None:
+def test_a_taken_address_is_reported(foreign: Make) -> None:
     """Of an fcgi-program, whose socket supervisord itself opens."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -61,7 +61,7 @@ def test_an_update_to_a_taken_address_ends_nothing(foreign: Make) -> None:
     assert "Traceback" not in here.log()
 
 
-def test_a_path_too_long_for_a_socket_is_told(foreign: Make) -> None:
+def test_a_path_too_long_for_a_socket_is_reported(foreign: Make) -> None:
     here = foreign(SLEEPER)
     path = here.folder / ("long" * 25) / "s.sock"
     here.conf.write_text(here.conf.read_text().replace("%(here)s/s.sock", str(path)))
@@ -98,7 +98,7 @@ def test_with_a_tcp_server_only_the_verbs_tell_what_they_need(foreign: Make) -> 
 
 
 @pytest.mark.parametrize("key", ["critical", "ready", "config_error", "crash_loop", "watchdog"])
-def test_a_name_that_matches_nothing_is_told(foreign: Make, key: str) -> None:
+def test_a_name_that_matches_nothing_is_reported(foreign: Make, key: str) -> None:
     """A program in a group, a process and a group are known by their names."""
     values = {"config_error": "=2", "crash_loop": "=9/60/1", "watchdog": "=30"}
     names = ("left", "pair", "pair:left_0", "left_1", "listens", "wrnog")
@@ -113,7 +113,7 @@ def test_a_name_that_matches_nothing_is_told(foreign: Make, key: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["p%40ss", "p%!"])
-def test_a_lone_percent_is_told_without_the_value(foreign: Make, secret: str) -> None:
+def test_a_lone_percent_is_reported_without_the_value(foreign: Make, secret: str) -> None:
     """The first is a valid, and meaningless, place to fill in: supervisord itself says nothing."""
     here = foreign(f'{SLEEPER}environment = REDIS_URL="redis://:{secret}@host"\n')
     here.spawn()
@@ -128,7 +128,7 @@ def test_a_percent_that_is_written_twice_is_right(foreign: Make) -> None:
     assert "must be written" not in here.log()
 
 
-def test_a_folder_that_is_a_pattern_is_told(foreign: Make, folder: Path) -> None:
+def test_a_folder_that_is_a_pattern_is_reported(foreign: Make, folder: Path) -> None:
     """Its drop-ins are not found."""
     odd = folder / "a[1]"
     odd.mkdir()

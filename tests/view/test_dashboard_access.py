@@ -188,7 +188,7 @@ def test_no_other_file_is_served(page: Dashboard, cookie: str, path: str) -> Non
     assert page.ask(path, Cookie=cookie).status == 404
 
 
-def test_what_is_too_much_is_refused(page: Dashboard, cookie: str) -> None:
+def test_a_request_that_is_too_large_is_refused(page: Dashboard, cookie: str) -> None:
     own = f"http://{page.host}"
     assert page.ask("/login", "token=" + "x" * 20000, Origin=own).status == 413
     assert page.ask("/login", "&".join("a=b" for _ in range(100)), Origin=own).status == 400
@@ -198,7 +198,7 @@ def test_what_is_too_much_is_refused(page: Dashboard, cookie: str) -> None:
         assert client.recv(100).startswith(b"HTTP/1.1 431")
 
 
-def test_who_is_slow_is_not_waited_for_and_holds_up_nobody(page: Dashboard) -> None:
+def test_a_slow_client_is_cut_off_and_holds_up_nobody(page: Dashboard) -> None:
     with socket.create_connection(("127.0.0.1", page.page_port)) as slow:
         head = f"POST /login HTTP/1.1\r\nHost: {page.host}\r\nOrigin: http://{page.host}\r\n"
         slow.sendall(f"{head}Content-Length: 100\r\n\r\ntoken=".encode())
@@ -215,7 +215,7 @@ def test_the_token_is_in_no_log(page: Dashboard, cookie: str) -> None:
         assert secret not in page.stdout()
 
 
-def test_who_may_act_cannot_forge_a_line_of_the_log(page: Dashboard, cookie: str) -> None:
+def test_an_operator_cannot_forge_a_log_line(page: Dashboard, cookie: str) -> None:
     form = f"word={page.word(cookie)}&sure=yes&name=a%0Aforged%1B[2J"
     answer = page.ask("/do/restart", form, Cookie=cookie, Origin=f"http://{page.host}")
     assert answer.status == 303

@@ -107,7 +107,7 @@ def test_everything_known_is_there() -> None:
     assert "app_requests_total{process=worker:worker_00}" not in found
 
 
-def test_what_does_not_answer_is_told_and_the_rest_stays() -> None:
+def test_what_does_not_answer_is_marked_and_the_rest_stays() -> None:
     found = read(None, [WORKER])
     assert found["queue_up{}"] == 0
     assert found["supervisord_process_up{process=worker:worker_00}"] == 1
@@ -150,7 +150,7 @@ def test_each_expression_of_the_dashboard_can_be_asked(folder: Path) -> None:
     promtool(folder, "check", "rules", "rules.yml")
 
 
-def test_alerts_and_dashboard_ask_for_what_is_told_only() -> None:
+def test_alerts_and_dashboard_ask_only_for_metrics_that_exist() -> None:
     """And each alert names a part of docs/operations.md that is there."""
     alerts = (PROMETHEUS / "alerts.yml").read_text()
     asked = re.findall(

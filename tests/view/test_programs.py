@@ -90,7 +90,7 @@ def test_restart_roll_and_scale(here: Foreign, server: Supervisord) -> None:
     assert row(server, "other").state == "STOPPED"
 
 
-def test_what_cannot_be_is_told(here: Foreign, server: Supervisord, folder: Path) -> None:
+def test_an_impossible_action_is_reported(here: Foreign, server: Supervisord, folder: Path) -> None:
     for refused in (
         lambda: programs.restart(server, "nobody"),
         lambda: programs.scale(server, "work", 1000),

@@ -106,7 +106,7 @@ def test_the_dead_are_listed_safely(redis: Server, run: Run) -> None:
     assert (newest["id"], newest["size"], newest["failures"]) == (second, 10**7, 5)
 
 
-def test_nothing_dead_is_told(run: Run) -> None:
+def test_an_empty_dead_list_is_shown(run: Run) -> None:
     assert run("dead").stdout == b"none\n"
     assert told(run("dead", "--json")) == {"items": []}
 
@@ -127,7 +127,7 @@ def test_dead_items_are_dropped(redis: Server, run: Run) -> None:
 
 
 @pytest.mark.parametrize("what", ["requeue", "drop"])
-def test_an_unknown_id_is_told(redis: Server, run: Run, what: str) -> None:
+def test_an_unknown_id_is_reported(redis: Server, run: Run, what: str) -> None:
     """The others are dealt with."""
     (known,) = bury(redis, b"a")
     done = run(what, "1-1", known, "x\x1b")
@@ -171,7 +171,7 @@ def test_all_are_pushed_or_none(redis: Server, run: Run, limit: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["dead"], ["requeue", "all"], ["push", "a"]])
-def test_a_redis_that_is_away_is_told_in_one_line(run: Run, arguments: list[str]) -> None:
+def test_a_redis_that_is_away_is_reported_in_one_line(run: Run, arguments: list[str]) -> None:
     """Without the password."""
     done = run(*arguments, REDIS_URL=f"redis://me:secret@127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (1, b"")

@@ -48,7 +48,7 @@ def test_a_start_up_that_raises_is_fatal(
     assert "gave up: app_00 entered FATAL state" in layout.stdout()
 
 
-def test_a_start_up_that_hangs_is_told_and_not_ready(
+def test_a_start_up_that_hangs_is_reported_and_not_ready(
     launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
 ) -> None:
     """In the log and in the status line; and it can be stopped."""

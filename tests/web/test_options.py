@@ -31,7 +31,7 @@ def refused(launch: Callable[..., Any], redis: Server, **environ: str) -> str:
     return app.stdout()
 
 
-def test_wrong_ones_are_told_all_at_once(launch: Callable[..., Any], redis: Server) -> None:
+def test_all_wrong_options_are_reported_at_once(launch: Callable[..., Any], redis: Server) -> None:
     """By name: what cannot be read, what is no option, and what is set elsewhere."""
     wrong = {
         "UVICORN_TIMEOUT_KEEP_ALIVE": "soon",
@@ -115,7 +115,9 @@ def test_an_option_is_taken_or_refused_by_name(
 
 
 @pytest.mark.parametrize("name", options.ELSEWHERE)
-def test_what_is_set_elsewhere_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_option_that_is_set_elsewhere_is_reported(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever it says, with the place."""
     monkeypatch.setenv(f"UVICORN_{name.upper()}", "1")
     where = re.escape(options.ELSEWHERE[name])
@@ -135,7 +137,7 @@ def test_what_is_set_elsewhere_is_told(name: str, monkeypatch: pytest.MonkeyPatc
     ],
     ids=["missing", "no certificate", "key alone", "authority alone", "jitter alone", "websockets"],
 )
-def test_what_cannot_be_loaded_is_told(
+def test_an_option_that_cannot_be_loaded_is_reported(
     wrong: dict[str, str], launch: Callable[..., Any], redis: Server
 ) -> None:
     said = refused(launch, redis, **wrong)
