@@ -1,4 +1,4 @@
-"""What supervisorctl asks supervisord, without the time that its start takes."""
+"""Asks supervisord what supervisorctl asks, without the time that supervisorctl takes to start."""
 
 from http.client import HTTPException
 from pathlib import Path

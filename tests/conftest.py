@@ -18,7 +18,7 @@ Popen = Callable[..., subprocess.Popen[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may take longest begins first: else all would wait for it at the end."""
+    """Begin with the tests that may take longest. Otherwise all would wait for them at the end."""
     items.sort(key=_limit, reverse=True)
 
 
@@ -29,7 +29,7 @@ def _limit(item: pytest.Item) -> float:
 
 @pytest.fixture(scope="session", autouse=True)
 def _demo() -> Iterator[None]:
-    """Whatever is started finds the package with the files of tests/demo/ in it."""
+    """Everything that a test starts finds the package with the files of tests/demo/ in it."""
     folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
     os.environ["PYTHONPATH"] = package(folder)
     yield
@@ -46,7 +46,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def ipv6() -> None:
-    """Skips where this machine has none."""
+    """Skips if this machine has no IPv6."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -115,7 +115,7 @@ def launch(folder: Path) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def api(folder: Path) -> Callable[[str], str]:
-    """Writes an api.py of somebody's own; returns the PYTHONPATH that leads to it."""
+    """Writes an api.py of the test's own; returns the PYTHONPATH that leads to it."""
 
     def write(text: str) -> str:
         code = folder / "code"
@@ -131,7 +131,7 @@ def api(folder: Path) -> Callable[[str], str]:
 def serve(
     launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
 ) -> Callable[..., Launcher]:
-    """Serves an api.py of one's own: serve("app = …", UVICORN_ROOT_PATH="/x")."""
+    """Serves an api.py of the test's own: serve("app = …", UVICORN_ROOT_PATH="/x")."""
 
     def start(text: str, **environ: str) -> Launcher:
         own: Launcher = launch(only_app, redis, PYTHONPATH=api(text), **environ)

@@ -55,7 +55,7 @@ def git(copy: Path, *words: str) -> str:
 
 
 def contents(copy: Path) -> dict[str, bytes]:
-    """Path -> content of every file, git's own left out."""
+    """Path -> content of every file, without those of .git."""
     return {
         str(path.relative_to(copy)): path.read_bytes()
         for path in copy.rglob("*")

@@ -71,7 +71,7 @@ class Deployed(Launcher):
         )
 
     def begin_deploy(self, **environ: str) -> "subprocess.Popen[str]":
-        """The same, in a session of its own, and not waited for."""
+        """Begin the same in a session of its own, without waiting."""
         return subprocess.Popen(
             ["scripts/deploy", self.home],
             cwd=self.checkout,

@@ -37,7 +37,7 @@ if __name__ == "__main__":
 
 
 def handed_on() -> dict[str, str]:
-    """What programs have from the tests' own environment: coverage, and the demo files."""
+    """What programs inherit from the tests' environment: coverage, and the demo files."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -95,7 +95,7 @@ class Launcher(Api):
         return "\n".join(self.stdout().splitlines()[-40:])
 
     def living(self) -> set[int]:
-        """All processes that live: those started here, and all that came of them."""
+        """All processes that live: those started here, and their descendants."""
         started = {process.pid for process in self.processes}
         found = set()
         for stat in Path("/proc").glob("[0-9]*/stat"):

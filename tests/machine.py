@@ -75,14 +75,14 @@ class Machine:
             self.shell.kill()
 
     def put_before(self, name: str, text: str) -> None:
-        """A command that is found before any other of its name."""
+        """Write a command that is found before any other of its name."""
         file = self.folder / "bin" / name
         file.write_text(text)
         file.chmod(0o755)
 
 
 def missing() -> str:
-    """What there is not here to make such a machine of, or nothing."""
+    """What is missing here for such a machine, or ''."""
     if os.geteuid() != 0:
         return "root"
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"

@@ -1,4 +1,4 @@
-"""A copy of the package whose user's files are the test's own."""
+"""A copy of the package with the test's own api.py, schedule.py or tasks.py."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """The package as the machinery's tests run it: with api, schedule and tasks from tests/demo/.
 
-So a copy of the project may have any of its own, and these tests say the same.
+So these tests pass in every copy of the project, whatever its own files are.
 """
 
 from pathlib import Path

@@ -16,7 +16,7 @@ def blocks(text: str, language: str = "sh") -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of all `sh` blocks; one that goes on in the next line is one."""
+    """The commands of all `sh` blocks. A command may span several lines."""
     return [
         command
         for block in blocks(text)

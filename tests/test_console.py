@@ -1,4 +1,4 @@
-"""The command line of the console scripts: there is none, and they say so."""
+"""The console scripts take no arguments, and say so."""
 
 import re
 import subprocess

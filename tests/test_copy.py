@@ -50,7 +50,7 @@ def clone(copy: Path) -> Path:
 
 @fresh_only
 def test_a_rename_leaves_the_name_nowhere(copy: Path) -> None:
-    """A line that is told here: word it like others, or teach it to scripts/rename."""
+    """If this names a line: word it like others, or teach it to scripts/rename."""
     assert rename(copy, "my_shop").returncode == 0
     left = []
     for name, content in contents(copy).items():
@@ -135,7 +135,7 @@ def test_the_list_the_image_and_all_that_is_deployed_follow_the_name(copy: Path)
 
 @fresh_only
 def test_a_rename_waits_until_supervisord_has_ended(copy: Path) -> None:
-    """It would go on under the old name, and find nothing that it is to start."""
+    """It would go on under the old name, and find none of its programs."""
     before = contents(copy)
     with socket.socket(socket.AF_UNIX) as control:
         control.bind(str(copy / "var" / "supervisor.sock"))

@@ -71,7 +71,7 @@ def release(machine: Deployed, name: str) -> None:
 
 
 def test_a_release_takes_over_and_goes_back_without_failing_a_request(running: Deployed) -> None:
-    """All processes are of the new one: code and packages, and the folder they stand in."""
+    """All processes run the new release: its code, its packages, in its folder."""
     release(running, "two")
     with load(running.port) as clients:
         done = running.deploy()
@@ -88,7 +88,7 @@ def test_a_release_takes_over_and_goes_back_without_failing_a_request(running: D
 
 
 def test_a_release_that_does_not_get_ready_is_taken_back(running: Deployed) -> None:
-    """Its worker cannot even start: what ran before runs again, and no request fails."""
+    """Its worker cannot even start: the old release runs again, and no request fails."""
     first = running.current()
     release(running, "two")
     running.change("example/tasks.py", "import nope\n")
@@ -105,7 +105,7 @@ def test_a_release_that_does_not_get_ready_is_taken_back(running: Deployed) -> N
 
 
 def test_a_changed_configuration_is_reported_and_a_broken_one_taken_back(running: Deployed) -> None:
-    """What supervisord itself has not taken over; and at once, not at the next boot, a fault."""
+    """It says what supervisord has not applied. A fault shows at once, not at the next boot."""
     running.change("supervisord.d/more.conf", "[program:more]\ncommand = sleep 1000\n")
     running.commit()
     done = running.deploy()
@@ -192,7 +192,7 @@ def test_a_file_in_shared_wins(machine: Deployed) -> None:
 
 
 def test_a_deploy_that_is_interrupted_goes_back(running: Deployed) -> None:
-    """By TERM, also to supervisorctl; so what has been replaced meanwhile is replaced again."""
+    """By TERM, also to supervisorctl. What has been replaced by then is replaced again."""
     first = running.current()
     running.change("example/tasks.py", "import time\ntime.sleep(5)\n")
     running.commit()
@@ -237,7 +237,7 @@ def test_one_deploy_at_a_time_and_a_killed_one_leaves_nothing(machine: Deployed)
 
 
 def test_back_does_not_lead_to_a_release_whose_deploy_was_killed(running: Deployed) -> None:
-    """Whatever the killed one has replaced, all that runs is of the last good release then."""
+    """Whatever the killed deploy has replaced, everything then runs the last good release."""
     first = running.current()
     running.change("example/tasks.py", "import time\ntime.sleep(60)\n")
     running.commit()
@@ -288,7 +288,7 @@ def test_a_hook_that_cannot_be_run_is_reported(machine: Deployed) -> None:
 
 
 def test_a_supervisord_that_cannot_be_talked_to_is_named(machine: Deployed) -> None:
-    """It is of no release; or another user's, which looks the same."""
+    """It runs in no release, or belongs to another user, which looks the same."""
     first = machine.current()
     release(machine, "two")
     with subprocess.Popen(

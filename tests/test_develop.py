@@ -51,7 +51,7 @@ def checkout(launch: Callable[..., Any], redis: Server) -> Checkout:
 
 
 def test_a_program_follows_its_code(checkout: Checkout) -> None:
-    """Only those that import what has changed; what all import is followed by all."""
+    """Only programs that import the changed file are replaced; if all import it, all are."""
     worker = checkout.pid("worker")
     checkout.edit("api", "Hello, world!", "Changed")
     checkout.eventually(lambda: checkout.get() == "Changed")
@@ -76,7 +76,7 @@ WRONG = {
 
 
 def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -> None:
-    """The old process goes on, and nothing counts as a crash; what is mended is run."""
+    """The old process goes on, and nothing counts as a crash. Fixed code runs."""
     app = checkout.pid("app")
     for wrong, shown in WRONG.items():
         checkout.edit("api", "app = ", f"{wrong}\napp = ")
@@ -90,7 +90,7 @@ def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -
 
 
 def test_a_change_outside_the_programs_code_is_reported(checkout: Checkout) -> None:
-    """What it says to do does it; and a program that is new then follows its code too."""
+    """Its advice works; and a program that is new then follows its code too."""
     with open(checkout.folder / "supervisord.conf", "a") as conf:
         conf.write("[program:more]\ncommand = example-worker\n")
     told = "reload | supervisord.conf has changed: supervisorctl update"

@@ -1,4 +1,4 @@
-"""Faults, for real: the cells that are quick. scripts/faults runs all of them, and others' too."""
+"""Real faults: the quick cells. scripts/faults runs all, also under other launchers."""
 
 import signal
 import xml.etree.ElementTree as ET

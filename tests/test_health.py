@@ -60,7 +60,7 @@ def test_readiness_depends_on_redis_and_liveness_does_not(layout: Layout) -> Non
 
 
 def test_a_redis_that_never_was_there_is_nobodys_fault(launch: Launch, redis: Server) -> None:
-    """Who waits for it is not ready, and for as long as that may take its start is not overdue."""
+    """A program that waits for it is not ready, but its start is never overdue."""
     redis.kill()
     layout = launch(Layout, redis)
     layout.override("none", "[program:redis]\nautostart = false\n")

@@ -83,7 +83,7 @@ def newer(upstream: Path) -> None:
 
 
 def test_the_next_version_comes_in_beside_ones_own_code(upstream: Path, copy: Path) -> None:
-    """Under one's own name, without a conflict; what is new, what has changed, what is gone."""
+    """Under the copy's own name, without a conflict: new, changed and deleted files."""
     newer(upstream)
     done = upgrade(copy, upstream)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,7 +57,7 @@ class Host:
         (self.folder / "supervisord.d" / f"{name}.conf").write_text(text)
 
     def work_slowly(self, seconds: float) -> None:
-        """From the next start an item takes so long, and its beginning is told."""
+        """From the next start on, an item takes so long, and its beginning is logged."""
         (self.folder / "slow.py").write_text(SLOW.format(seconds=seconds))
         self.override("slow", f"[program:worker]\ncommand = {SCRIPTS}/python slow.py\n")
 
@@ -92,7 +92,7 @@ class Host:
         return self.process.wait(20)
 
     def kill(self) -> None:
-        """Take its power: nobody says goodbye."""
+        """Take its power: all processes vanish at once."""
         self.network.cut(self.number)
         self.process.kill()
         self.process.wait()
@@ -110,7 +110,7 @@ class Host:
         return (self.folder / "stdout").read_text(errors="replace")
 
     def told(self) -> str:
-        """What workers have told: all of it if they work slowly."""
+        """The items that workers have logged; those that have begun, if they work slowly."""
         told = self.folder / "told"
         return told.read_text(errors="replace") if told.exists() else self.stdout()
 

@@ -44,11 +44,11 @@ class Network:
         return number
 
     def cut(self, number: int) -> None:
-        """Pull the host's cable: nothing comes or goes, and nobody is told."""
+        """Pull the host's cable: nothing comes or goes, and no program is notified."""
         _ip("-n", self.hub, "link", "set", f"v{number}", "down")
 
     def lose(self, number: int) -> None:
-        """Lose all packets on their way. Unlike by `cut`, the host's own system cannot tell."""
+        """Lose all packets on their way. Unlike after `cut`, the host itself does not notice."""
         _ip("-n", self.hub, "link", "set", f"v{number}", "nomaster")
 
     def mend(self, number: int) -> None:
@@ -104,7 +104,7 @@ def address(number: int) -> str:
 
 
 def missing() -> str:
-    """Why there can be no network here, or nothing."""
+    """Why there can be no network here, or ''."""
     if os.geteuid() != 0:
         return "needs root"
     if not shutil.which(IP) or not shutil.which("unshare"):

@@ -27,7 +27,7 @@ class Load:
         self.process = network.start(network.on_hub(*client), folder)
 
     def counts(self) -> dict[str, int]:
-        """Status, or what else came instead of an answer -> how often."""
+        """Status, or the error that came instead of an answer -> how often."""
         lines = (self.folder / "stdout").read_text().splitlines()
         counts: dict[str, int] = json.loads(lines[-1]) if lines else {}
         return counts
@@ -154,7 +154,7 @@ def test_a_restart_of_all_of_app_cuts_off_nothing(
     api: Callable[[str], str],
     start_balancer: Callable[[], Balancer],
 ) -> None:
-    """On each host, while what is in hand drains for so long that checks wait for an answer."""
+    """On each host, while running requests drain for so long that checks have to wait."""
     code = api((ROOT / "tests" / "web" / "everything.py").read_text())
     hosts = [add_host(store.url, PYTHONPATH=code, DRAIN_SECONDS="8") for _ in range(3)]
     for host in hosts:

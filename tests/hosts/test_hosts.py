@@ -10,7 +10,7 @@ from .host import Host
 def test_every_slot_is_ticked_once(hosts: list[Host]) -> None:
     """Three beats, no leader: each second is pushed once, also after a host has lost its power.
 
-    A second in which this machine let none of them run is told as missed.
+    A second in which this machine let none of them run is counted as missed.
     """
     hosts[0].eventually(lambda: len(worked(hosts)) >= 8, within=30)
     hosts[0].kill()
@@ -45,7 +45,7 @@ def test_a_killed_hosts_items_are_worked_elsewhere(hosts: list[Host], store: Sto
 
 
 def test_a_cut_off_hosts_items_are_worked_elsewhere(hosts: list[Host], store: Store) -> None:
-    """Its cable goes: the same. When it is back it harms nothing, and takes part again."""
+    """Its cable is pulled. When it is back it harms nothing, and takes part again."""
     push(store, "item", 40)
     hosts[0].eventually(lambda: in_hand(hosts[0]))
     hosts[0].cut()

@@ -83,7 +83,7 @@ class Container(Api):
         return run("logs", self.id).stdout
 
     def healthy(self) -> bool:
-        """What the image's HEALTHCHECK says now."""
+        """Whether the image's HEALTHCHECK passes now."""
         command = self.inspect("Config.Healthcheck.Test")[1:]
         return self.exec(*command, check=False).returncode == 0
 

@@ -98,7 +98,7 @@ def test_its_labels_say_what_it_is(image: str) -> None:
 
 @pytest.mark.timeout(400)
 def test_two_builds_of_one_commit_have_the_same_layers(image: str) -> None:
-    """So a push sends, and a host pulls, what has changed alone."""
+    """So a push and a pull transfer only what has changed."""
     if tool() == "docker":
         pytest.skip("docker needs a BuildKit exporter that rewrites times")
     again = f"{image}-again-{os.getpid()}"
@@ -181,7 +181,7 @@ def test_the_port_is_configuration(start: Start) -> None:
 def test_a_program_that_cannot_run_ends_the_container(
     start: Start, tmp_path: Path, program: str
 ) -> None:
-    """FATAL: all is stopped, and the exit status is 70, so that whoever watches is told."""
+    """FATAL: all is stopped, and the exit status is 70 for whatever watches the container."""
     name = program.partition(":")[0]
     kind = "fcgi-program" if name == "app" else "program"
     broken = tmp_path / "broken.conf"
@@ -231,7 +231,7 @@ numprocs = 3
 
 
 def test_drop_ins_win_over_the_images_own(start: Start, tmp_path: Path) -> None:
-    """A folder of them is mounted; what they leave alone is as ever."""
+    """A folder of them is mounted. Keys that they do not name stay the same."""
     (tmp_path / "app.conf").write_text(DROP_IN)
     tmp_path.chmod(0o755)
     container = start(f"--volume={tmp_path}:/srv/supervisord.d:ro", BEAT="0")

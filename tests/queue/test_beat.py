@@ -36,7 +36,7 @@ def echo(now: float) -> str:
 
 
 def assert_no_tick_escaped(slots: list[float], period: float, log: str) -> None:
-    """Each tick was pushed once, or told as missed, as happens on a busy machine."""
+    """Each tick was pushed once, or counted as missed, as happens on a busy machine."""
     steps = [round((b - a) / period, 3) for a, b in itertools.pairwise(slots)]
     assert all(step >= 1 and step == int(step) for step in steps), steps
     missed = sum(int(count) for count in re.findall(r"(\d+) ticks of 'x' were missed", log))
@@ -129,7 +129,7 @@ def test_beats_may_be_killed_as_long_as_one_lives(
 def test_a_paused_beat_does_not_flood_on_waking(
     redis: Server, start: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    """SIGSTOP for 2 s: one tick is made up for at most, and the missed ones are told."""
+    """SIGSTOP for 2 s: it makes up for one tick at most, and counts the missed ones."""
     program = start()
     eventually(lambda: len(pushed(redis)) > 3)
     os.kill(program.pid, signal.SIGSTOP)
@@ -270,7 +270,7 @@ def test_a_full_queue_gets_no_ticks_which_is_logged_once_and_counted(
 def test_a_push_that_redis_refuses_leaves_the_tick_open(
     redis: Server, simulate: Callable[..., Simulation]
 ) -> None:
-    """No tick is on record that was not pushed: here the list is of another type."""
+    """Only a tick that was pushed is on record. Here the list is of another type."""
     simulation = simulate({"x": Every(10, echo)})
     simulation.run(12)
     redis.client.rename(KEY, "aside")
@@ -435,7 +435,7 @@ def test_an_hourly_job_runs_in_both_of_the_hours_that_have_the_same_name() -> No
 )
 @pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-06-01"])
 def test_the_latest_tick_is_one_that_counting_forward_finds_too(expression: str, day: str) -> None:
-    """Whichever beat looks, and whenever: all mean the same ticks."""
+    """All beats agree on the ticks, whenever they look."""
     zone = ZoneInfo("Europe/Berlin")
     entry = Cron(expression, "Europe/Berlin", "")
     midnight = datetime.fromisoformat(day).replace(tzinfo=zone)
@@ -535,7 +535,7 @@ def test_a_refused_push_is_logged_once_until_one_is_accepted(
 
 
 def refusals(redis: Server, kind: str) -> int:
-    """How often Redis has said so."""
+    """How often Redis has refused."""
     stats: Any = redis.client.info("errorstats")
     return int(stats.get(f"errorstat_{kind}", {"count": 0})["count"])
 

@@ -1,4 +1,4 @@
-"""What people may have done about dead items, and about those that wait for another attempt."""
+"""What people can do about dead items, and about those that wait for another attempt."""
 
 import asyncio
 from typing import Any
@@ -74,7 +74,7 @@ def test_an_invalid_id_matches_nothing(redis: Server, wrong: str) -> None:
 
 
 def test_what_waits_for_its_next_attempt_is_tried_now(redis: Server) -> None:
-    """Not what was put off on purpose."""
+    """But not what was put off on purpose."""
     client: Any = redis.client
     due = 10**14
     client.zadd(f"{{{KEY}}}:retry", {f"x#{number} 0 1 x": due for number in range(2 * LOT + 5)})

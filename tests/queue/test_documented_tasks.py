@@ -1,4 +1,4 @@
-"""docs/tasks.md: what stands there, as somebody's tasks.py."""
+"""docs/tasks.md: its examples, each as tasks.py."""
 
 import http.server
 import json
@@ -86,7 +86,7 @@ def test_several_kinds_of_task(start: Start) -> None:
 
 
 def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], redis: Server) -> None:
-    """The drop-in as it is shipped. Both are waited for by `ready`."""
+    """The drop-in as shipped. `ready` waits for both workers."""
     layout = launch(Layout, redis)
     package(layout.folder, tasks=demo("tasks") + CODE["Several queues, and priorities"])
     layout.environ["PYTHONPATH"] = str(layout.folder)
@@ -104,7 +104,7 @@ HARD, EASY = "a" * 36 + "b", "aaa"
 
 
 def test_what_keeps_the_gil_in_a_process_stalls_nothing(start: Start, redis: Server) -> None:
-    """TERM in its middle: status 0, nothing is left, and the item waits for another worker."""
+    """A TERM in the middle: status 0, no process is left, and the item waits for another worker."""
     worker = start("Work for a process", DRAIN_SECONDS="0.5")
     worker.push(HARD)
     worker.eventually(lambda: len(worker.living()) == 2)
@@ -124,7 +124,7 @@ def test_what_takes_too_long_in_a_process_is_killed(start: Start) -> None:
 
 
 def test_a_worker_that_is_killed_leaves_no_process(start: Start) -> None:
-    """Not under supervisord: what it computes ends as soon as it wants to tell."""
+    """Without supervisord the process ends when it tries to send its result."""
     worker = start("Work for a process")
     worker.push(EASY)
     worker.says(f"{EASY} True")

@@ -238,7 +238,7 @@ def test_a_producer_that_is_closed_fails_what_is_under_way(frozen: Server) -> No
 
 
 def test_what_is_pushed_for_later_starts_when_its_time_has_come(workers: Workers) -> None:
-    """By Redis's clock, within a second; what waits meanwhile goes first."""
+    """By Redis's clock, within a second; items that wait meanwhile go first."""
 
     async def push() -> float:
         producer = Producer(workers.redis.url, "TESTING", 10)
@@ -350,7 +350,7 @@ def test_plain_functions_survive_trouble_of_redis_too(redis: Server) -> None:
 
 
 def test_both_kinds_find_the_node_of_a_cluster(folder: Path) -> None:
-    """All keys of a queue are in one slot: also what is pushed for later, or once."""
+    """All keys of a queue are in one slot, also those of `after` and `once`."""
     bus = str(free_port())
     with Server(folder / "redis", "--cluster-enabled", "yes", "--cluster-port", bus) as node:
         node.client.cluster("ADDSLOTSRANGE", 0, 16383)

@@ -115,7 +115,7 @@ def test_the_documented_rights_are_enough(
 
 
 def test_all_that_a_worker_s_user_may_not_do_is_named_at_once(workers: Workers) -> None:
-    """It takes nothing and is not ready, until the rights are mended."""
+    """It takes nothing and is not ready until it has the rights."""
     set_user(workers.redis, "worker", "-hset", "-ltrim", "-blmove")
     workers.push("a", "b")
     workers.launch()
@@ -175,7 +175,7 @@ def test_a_key_that_the_user_may_not_use_is_named(workers: Workers) -> None:
 
 
 def test_every_command_of_the_scripts_is_documented() -> None:
-    """And so tried: else its right would be found missing in the middle of a script."""
+    """So each is tried. Otherwise a missing right would show in the middle of a script."""
     for source, users in ((SOURCE, ("worker", "beat")), (VIEW_SOURCE, ("worker", "beat", "view"))):
         called = re.findall(r"(?:call|if_right_type)\(\s*'([A-Z]+)'", source.decode())
         allowed = itertools.chain(*(COMMANDS[user] for user in users))
@@ -212,7 +212,7 @@ def test_beat_is_not_ready_before_it_may_push_and_record(
 
 
 def test_a_key_that_holds_something_else_is_named(workers: Workers) -> None:
-    """Not ready, and it is left as it is; once it is gone, the worker works."""
+    """The worker is not ready and leaves the key alone. Once the key is gone, it works."""
     workers.redis.client.set(KEY, "somebody's")
     workers.launch()
     told = f"something else than the queue is stored at {KEY}; retrying"
@@ -224,7 +224,7 @@ def test_a_key_that_holds_something_else_is_named(workers: Workers) -> None:
 
 
 def test_a_server_that_evicts_is_warned_of(workers: Workers) -> None:
-    """Only one that has a limit, and may take any key, and to a user who may ask for it."""
+    """Only if it has a limit and may evict any key, and if the user may ask for that."""
     told = "throws away items when it is full: set maxmemory-policy noeviction, not allkeys-lru"
     client = workers.redis.client
     set_user(workers.redis, "worker", "+info")

@@ -63,7 +63,7 @@ def test_each_item_is_in_one_place(redis: Server, consumer: Consumer) -> None:
 
 
 def test_keys_of_another_type_are_no_error(redis: Server) -> None:
-    """Unless it is the list itself: that must not look like an empty queue."""
+    """Except for the list itself, which must not look like an empty queue."""
     for key in keys(KEY)[2:]:
         redis.client.set(key, "x")
     assert look(redis).waiting == 0
@@ -73,7 +73,7 @@ def test_keys_of_another_type_are_no_error(redis: Server) -> None:
 
 
 def test_what_cannot_be_counted_holds_up_neither_beat_nor_worker(redis: Server) -> None:
-    """Somebody else's keys have the names of totals and samples."""
+    """Here another program's keys have the names of totals and samples."""
     for key in (f"{{{KEY}}}:totals", SAMPLES):
         redis.client.set(key, "x")
 

@@ -101,7 +101,7 @@ def test_out_of_memory_refuses_producers_not_workers(workers: Workers) -> None:
 
 @pytest.mark.parametrize("refuse", ["at maxmemory", "no list"])
 def test_an_idle_worker_survives_refusals(workers: Workers, refuse: str) -> None:
-    """Told once when they begin and once when they end; they leave nothing behind in Redis."""
+    """They are logged once when they begin and once when they end, and leave nothing in Redis."""
     client = workers.redis.client
     worker = workers.start()
     if refuse == "no list":
@@ -139,7 +139,7 @@ def test_a_server_that_only_reads_is_waited_for(workers: Workers) -> None:
 
 
 def test_a_server_that_does_not_know_us_is_waited_for(workers: Workers) -> None:
-    """A password that is wrong is no absence."""
+    """A wrong password is not taken for an absent server."""
     client = workers.redis.client
     client.config_set("requirepass", "hunter2")
     workers.launch()
@@ -190,7 +190,7 @@ def test_giving_back_to_a_list_key_of_another_type(workers: Workers) -> None:
 
 
 def test_a_dead_list_key_of_another_type(workers: Workers) -> None:
-    """What should be given up waits, its mates are done once, and nothing is lost."""
+    """An item that should be given up waits, the others are done once, and nothing is lost."""
     client = workers.redis.client
     client.set(workers.key("dead"), "not a stream")
     worker = workers.start(max_attempts=1)

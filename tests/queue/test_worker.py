@@ -56,7 +56,7 @@ def test_a_living_worker_takes_over_from_a_killed_one_beside_it(workers: Workers
 
 
 def test_another_host_takes_over_within_ten_seconds(workers: Workers) -> None:
-    """Where nobody can look at the processes of the dead host, its silence tells."""
+    """Nobody can look at the processes of the dead host, so its silence decides."""
     away = workers.start(host="away")
     workers.push("nap 60")
     workers.eventually(lambda: workers.told("start", away.pid))
@@ -151,7 +151,7 @@ def test_the_log_names_an_item_that_failed_as_the_retries_do(workers: Workers) -
 
 @pytest.mark.parametrize("work", ["bytes", "thread"])
 def test_a_task_may_say_that_its_item_can_never_be_done(workers: Workers, work: str) -> None:
-    """Once, not MAX_ATTEMPTS times; told as an error, without a traceback."""
+    """It is tried once, not MAX_ATTEMPTS times, and logged as an error without a traceback."""
     workers.start(work)
     workers.push("giveup")
     (entry,) = workers.eventually(workers.dead)
@@ -163,7 +163,7 @@ def test_a_task_may_say_that_its_item_can_never_be_done(workers: Workers, work: 
 
 @pytest.mark.parametrize("work", ["bytes", "thread"])
 def test_a_task_may_say_when_to_try_its_item_again(workers: Workers, work: str) -> None:
-    """To the second, where chance would have it within one; it counts as an attempt."""
+    """Exactly then, instead of at a random time. It counts as an attempt."""
     workers.start(work)
     workers.push("again 1.5")
     workers.eventually(lambda: workers.told("end"))
@@ -195,7 +195,7 @@ def test_what_a_task_says_is_heard_also_from_a_task_group(
 
 
 def test_what_a_task_says_may_come_out_of_another_process() -> None:
-    """And be of a class of the user's own."""
+    """And may be of a class of the user's own."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         again = pool.submit(wait_longer).exception()
         assert isinstance(again, Longer)
@@ -565,7 +565,7 @@ def test_a_task_that_does_not_say_what_it_takes_is_a_wrong_setting(
 
 
 def test_the_hint_may_be_postponed_and_the_task_a_partial() -> None:
-    """Other hints are none of the worker's business, and need not resolve."""
+    """The worker ignores other hints, which need not resolve."""
 
     def task(times: int, item: "bytes") -> "Elsewhere":  # type: ignore[name-defined]  # noqa: F821
         raise NotImplementedError

@@ -105,7 +105,7 @@ class Foreign:
         )
 
     def ctl_popen(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
-        """supervisorctl that goes on meanwhile; it heeds Ctrl-C where we ourselves do not."""
+        """Start supervisorctl without waiting. It heeds Ctrl-C even if the tests do not."""
         return subprocess.Popen(
             [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
             env=self.environ,
@@ -116,7 +116,7 @@ class Foreign:
         )
 
     def ask(self, method: str, *words: str) -> Any:
-        """A question that supervisorctl would ask too, without the time that its start takes."""
+        """Ask what supervisorctl asks, without the time that supervisorctl takes to start."""
         return asking.ask(self.socket, f"supervisor.{method}", *words)
 
     def table(self) -> dict[str, str]:

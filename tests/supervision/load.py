@@ -1,4 +1,4 @@
-"""Clients of every manner against a web server, and a count of what failed them.
+"""Clients of every kind against a web server, and a count of their failures.
 
 As a program: python -m tests.supervision.load PORT SECONDS
 """

@@ -1,4 +1,4 @@
-"""Somebody else's plugin for supervisord, which adds a program to a group while all is running."""
+"""Another plugin for supervisord, which adds a program to a group while everything runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Configurations in the shape of what others run in production, with shell scripts for programs."""
+"""Configurations like those that others run in production, with shell scripts as programs."""
 
 import os
 import pwd

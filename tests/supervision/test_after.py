@@ -32,14 +32,14 @@ SLOW = """
 
 
 def waits(here: Foreign, whom: str) -> None:
-    """Wait until app has been held back, of which `ready` tells."""
+    """Wait until `ready` says that app is held back."""
     here.eventually(lambda: f"waits for {whom}" in here.ctl("ready", "app").stdout)
     assert {here.table()[name] for name in NAMES} == {"STOPPED"}
     assert here.ctl("ready").returncode == 1
 
 
 def test_it_waits_for_a_step_to_be_done(foreign: Make, folder: Path) -> None:
-    """Which is done when it has ended as expected, not while it runs; told once each time."""
+    """A step is done when it has ended as expected, not while it runs. Logged once each time."""
     here = foreign(APP + step(folder), "after = app: migrate").start()
     here.eventually(lambda: here.table()["migrate"] == "RUNNING")
     waits(here, "migrate")
@@ -51,7 +51,7 @@ def test_it_waits_for_a_step_to_be_done(foreign: Make, folder: Path) -> None:
 
 
 def test_it_waits_until_another_is_ready(foreign: Make, folder: Path) -> None:
-    """By its own word, where it is one that says so; and for several."""
+    """Until it says so itself, if it is a program that does; and for several."""
     store = program(folder, "store", SLOW, f"directory = {folder}")
     other = store.replace("program:store", "program:other")
     here = foreign(APP + store + other, "ready = store\nafter = app: store other").start()

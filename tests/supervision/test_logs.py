@@ -1,4 +1,4 @@
-"""logs: all output in supervisord's stdout, whatever its reader does."""
+"""logs: all output on supervisord's stdout, whatever its reader does."""
 
 import contextlib
 import json
@@ -102,7 +102,7 @@ def test_a_burst_arrives_whole_and_in_order(foreign: Make, numprocs: int) -> Non
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
 def test_a_stuck_reader_freezes_nothing(foreign: Make, kind: str) -> None:
-    """Nobody reads: supervisorctl answers, programs go on, TERM ends, what was lost is counted."""
+    """Nobody reads: supervisorctl answers, programs go on, TERM works, lost lines are counted."""
     reader, writer = {"pipe": os.pipe, "socket": _sockets, "terminal": pty.openpty}[kind]()
     here = foreign(burst(150_000, 2, width=100)).start(stdout=writer)
     os.close(writer)
@@ -118,7 +118,7 @@ def test_a_stuck_reader_freezes_nothing(foreign: Make, kind: str) -> None:
 
 
 def test_a_pipe_of_another_user_freezes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It cannot be opened anew without waiting, as in some containers: we write what it takes."""
+    """It cannot be opened again without blocking, as in some containers: we write what it takes."""
 
     def refuse(*_: object) -> int:
         raise PermissionError
@@ -238,7 +238,7 @@ directory = %(here)s
 
 
 def test_tail_follows_as_before(foreign: Make) -> None:
-    """`supervisorctl tail -f` shows what the file gets, which is written as ever."""
+    """`supervisorctl tail -f` shows the file, which is written as before."""
     here = foreign(burst(10, 1)).start()
     here.running("burst:burst_00")
     command = [str(SCRIPTS / "supervisorctl"), "-c", str(here.conf), "tail", "-f", "burst:burst_00"]
@@ -253,7 +253,7 @@ def test_tail_follows_as_before(foreign: Make) -> None:
 
 
 def test_a_log_file_that_is_stdout_is_shown_like_all(foreign: Make) -> None:
-    """Each line once, also past the first piece, and beside events; supervisord's own too."""
+    """Each line once, also after the first piece, and beside events; supervisord's own too."""
     says = "/bin/sh -c 'for n in 1 2 3; do echo line $n; sleep 0.2; done; exec sleep 1000'"
     files = {
         "plain": "stdout_logfile = /dev/stdout\n",

@@ -1,4 +1,4 @@
-"""memory: who holds too much is replaced in peace, and nobody for ever without a word."""
+"""memory: a process that holds too much is replaced without loss, and not silently for ever."""
 
 import os
 import time
@@ -37,7 +37,7 @@ while True:
 
 
 def test_the_one_over_its_limit_is_drained_and_replaced(foreign: Make, folder: Path) -> None:
-    """When its successor is ready; told, and no death to be counted; the other is left alone."""
+    """Once its successor is ready. It is logged, counts as no death, and the other goes on."""
     (folder / "hog.py").write_text(HOG)
     hog = f"command = {SCRIPTS}/python -u {folder}/hog.py\n{EVENTS}"
     here = foreign(

@@ -1,4 +1,4 @@
-"""notify, watchdog: programs say how they do, and who hangs is replaced."""
+"""notify, watchdog: programs report their state, and one that hangs is replaced."""
 
 import os
 import re
@@ -80,7 +80,7 @@ def ready(here: Foreign) -> dict[str, list[str]]:
 
 
 def test_ready_is_what_a_program_says(foreign: Make, folder: Path) -> None:
-    """Not that it runs; the status line shows, without what a terminal would obey."""
+    """Not merely that it runs. The status line shows, without control characters."""
     code = """
         say("READY=0\\nSTATUS=warming up")
         while not os.path.exists(sys.argv[0] + ".go"):
@@ -99,7 +99,7 @@ def test_ready_is_what_a_program_says(foreign: Make, folder: Path) -> None:
 
 
 def test_ready_again_is_no_news(foreign: Make, folder: Path) -> None:
-    """Who repeats it, for the case that it got lost, is logged once, and ready since the first."""
+    """A program may repeat it, in case it got lost: one line, and ready since the first."""
     code = 'for n in range(3): say(f"READY=1\\nSTATUS={n}")\nsay("STATUS=said"); time.sleep(1000)'
     here = foreign(program(folder, "again", code)).start()
     here.eventually(lambda: ready(here)["again"][-1] == "said")
@@ -107,7 +107,7 @@ def test_ready_again_is_no_news(foreign: Make, folder: Path) -> None:
 
 
 def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) -> None:
-    """The kernel names the sender: what a child of a child says counts for nobody."""
+    """The kernel names the sender: a message of a grandchild does not count."""
     code = 'say("READY=1\\nSTATUS=not mine to say"); print("sent"); time.sleep(1000)'
     programs = program(folder, "behind", code).replace("command = ", "command = /bin/sh -c '")
     here = foreign(programs.replace("behind.py", "behind.py; true'\nstopasgroup = true")).start()
@@ -118,7 +118,7 @@ def test_only_processes_of_supervisord_are_heard(foreign: Make, folder: Path) ->
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 def test_another_user_cannot_send(foreign: Make, folder: Path) -> None:
-    """Who could fill the socket could have healthy programs taken for silent ones."""
+    """A user who could fill the socket could make healthy programs look silent."""
     here = foreign(program(folder, "steady", SHOWS_ADDRESS)).start()
     address = here.eventually(lambda: shown_address(here, "steady"))
     folder.chmod(0o755)
@@ -147,7 +147,7 @@ def test_a_program_of_another_user_is_heard(foreign: Make, folder: Path) -> None
 
 @pytest.mark.parametrize("left", ["a socket", "a folder"])
 def test_a_name_that_is_taken(foreign: Make, folder: Path, left: str) -> None:
-    """What a killed supervisord has left is replaced; instead of what cannot be, another is had."""
+    """What a killed supervisord has left is replaced. If it cannot be, another name is used."""
     here = foreign(program(folder, "steady", STEADY))
     address = folder / "s.sock.notify"
     if left == "a socket":
@@ -202,7 +202,7 @@ def test_senders_do_not_wait_for_supervisord(foreign: Make, folder: Path) -> Non
 
 
 def test_a_stopped_process_is_replaced_and_others_are_not(foreign: Make, folder: Path) -> None:
-    """SIGSTOP: it cannot even tell where it was. Its like on the same socket goes on."""
+    """SIGSTOP: it cannot even show its stacks. The other process on the socket goes on."""
     many = "numprocs = 2\nprocess_name = %(program_name)s_%(process_num)d\n"
     here = foreign(program(folder, "steady", STEADY, many), "watchdog = 3").start()
     here.running("steady:steady_0", "steady:steady_1")
@@ -226,7 +226,7 @@ def test_a_blocked_loop_tells_where_and_is_replaced(foreign: Make, folder: Path)
 
 
 def test_a_program_that_never_sent_a_watchdog_is_not_watched(foreign: Make, folder: Path) -> None:
-    """And the one who did is, by its own deadline: `off` is a deadline too."""
+    """One that did is watched, by its own deadline: `off` is a deadline too."""
     silent = program(folder, "silent", 'say("READY=1"); time.sleep(1000)')
     once = program(folder, "once", 'say("WATCHDOG=1"); time.sleep(1000)')
     never = program(folder, "never", 'say("WATCHDOG=1"); time.sleep(1000)')
@@ -239,7 +239,7 @@ def test_a_program_that_never_sent_a_watchdog_is_not_watched(foreign: Make, fold
 
 
 def test_a_program_that_drains_in_silence_is_healthy(foreign: Make, folder: Path) -> None:
-    """For the health check; as long as it runs, its silence is."""
+    """For the health check. While it runs, its silence is a fault."""
     code = """
         import signal
         signal.signal(signal.SIGTERM, lambda *_: (time.sleep(4), sys.exit(0)))
@@ -256,7 +256,7 @@ def test_a_program_that_drains_in_silence_is_healthy(foreign: Make, folder: Path
 
 
 def test_a_planned_end_is_shown_with_its_reason(foreign: Make, folder: Path) -> None:
-    """And is no fault: a line of `ready`, and none of `history`, unless its status is a fault's."""
+    """It is no fault: a line of `ready` and none of `history`, unless its status says failure."""
     code = 'time.sleep(1.2); say("X_END=did its \x1b[1mwork"); sys.exit(int(sys.argv[1]))'
     good = program(folder, "good", code, "autorestart = true")
     bad = program(folder, "bad", code, "autorestart = true")
@@ -270,7 +270,7 @@ def test_a_planned_end_is_shown_with_its_reason(foreign: Make, folder: Path) -> 
 def test_a_program_that_hangs_while_it_ends_by_itself_is_replaced(
     foreign: Make, folder: Path
 ) -> None:
-    """Nobody else has an eye on it, unlike on one that was told to stop."""
+    """Nothing else watches it, unlike a process that was told to stop."""
     code = 'say("READY=1\\nWATCHDOG=1"); say("STOPPING=1\\nX_END=so many"); time.sleep(1000)'
     here = foreign(program(folder, "ends", code), "watchdog = 3").start()
     here.running("ends")
@@ -298,7 +298,7 @@ def test_a_program_that_is_held_up_by_another_has_more_time_to_start(
 
 
 def test_update_sees_no_change_by_us(foreign: Make, folder: Path) -> None:
-    """What programs get in their environment is not taken for an edit of the file."""
+    """Variables that we add for programs are not taken for an edit of the file."""
     here = foreign(program(folder, "steady", STEADY)).start()
     here.running("steady")
     assert "No config updates" in here.ctl("reread").stdout

@@ -50,7 +50,7 @@ def test_all_die_with_a_killed_supervisord(foreign: Make, folder: Path) -> None:
 
 
 def test_children_die_even_without_the_watch(foreign: Make, folder: Path) -> None:
-    """The kernel sees to supervisord's own children, should the watching shell be gone."""
+    """The kernel kills supervisord's own children even if the watching shell is gone."""
     here = foreign(family(folder)).start()
     here.running("plain", "shell", "socket")
     here.pids.add(int((folder / "grandchild").read_text()))

@@ -14,7 +14,7 @@ PYTHON = "[program:which]\ncommand = python -c 'import time; time.sleep(1000)'\n
 
 
 def other_venv(folder: Path) -> Path:
-    """A venv of somebody else's, which comes first on PATH."""
+    """Another venv, which comes first on PATH."""
     (folder / "venv").mkdir()
     python = folder / "venv" / "python"
     python.write_text("#!/bin/sh\nexec sleep 1000\n")

@@ -26,7 +26,7 @@ def spawned(here: Foreign, name: str) -> list[str]:
 
 
 def test_a_program_that_keeps_dying_after_running_is_given_up(foreign: Make) -> None:
-    """Five deaths in the window, and the reason shows in `supervisorctl status`."""
+    """After five deaths in the window; `supervisorctl status` shows the reason."""
     here = foreign(LOOPER, "crash_loop = 5/60/1").start()
     here.eventually(lambda: here.table()["looper"] == "FATAL")
     assert len(spawned(here, "looper")) == 5
@@ -110,7 +110,7 @@ def test_a_program_in_a_group_may_have_its_own_status(foreign: Make) -> None:
 
 
 def test_exitcodes_say_what_is_expected(foreign: Make) -> None:
-    """Not 0 by itself: of three that exit at once only the one that does so as told is left."""
+    """Not 0 by itself: of three that exit at once, only one exits as its file expects."""
     here = foreign(
         "".join(
             f"[program:{name}]\ncommand=/bin/sh -c 'exit {status}'\nstartsecs=0\nexitcodes=64\n"
@@ -141,7 +141,7 @@ def mortal(folder: Path) -> str:
 def test_what_was_ready_once_is_never_given_up(
     foreign: Make, folder: Path, startsecs: int, status: int
 ) -> None:
-    """However it dies from then on: it is told of, tried ever later, and nothing else ends."""
+    """However it dies from then on: it is logged, tried later and later, and nothing else ends."""
     program = mortal(folder).replace("startsecs = 0", f"startsecs = {startsecs}")
     here = foreign(program, "critical = all\ncrash_loop = 3/60/0.5\nconfig_error = 2").start()
     here.eventually(lambda: "ready: mortal" in here.log())
@@ -159,7 +159,7 @@ def test_what_was_ready_once_is_never_given_up(
 
 
 def test_nor_is_what_was_ready_and_cannot_even_be_started(foreign: Make, folder: Path) -> None:
-    """As while its venv is made anew."""
+    """As while its venv is rebuilt."""
     python = folder / "python"
     python.symlink_to(sys.executable)
     here = foreign(

@@ -1,4 +1,4 @@
-"""roll: a new version takes over one process after the other, and a broken one none."""
+"""roll: a new version replaces one process after the other; a broken version replaces none."""
 
 import os
 import re
@@ -92,7 +92,7 @@ def test_each_is_replaced_when_its_successor_is_ready(here: Foreign) -> None:
 def test_a_broken_version_leaves_the_old_ones_running(
     here: Foreign, folder: Path, code: str, why: str
 ) -> None:
-    """One that dies, does not get ready, or does for a moment; mended, it is rolled as ever."""
+    """One that dies, never becomes ready, or is ready for a moment only. Once fixed, it rolls."""
     before = pids(here)
     release(folder, code)
     done = here.ctl("roll", "work", "--wait", "1")
@@ -121,7 +121,7 @@ def test_a_successor_that_is_killed_takes_nothing_over(here: Foreign, folder: Pa
 
 
 def test_ctrl_c_leaves_every_process_as_it_was(here: Foreign, folder: Path) -> None:
-    """Or replaced; and says which are not."""
+    """Or replaced; it says which are not."""
     before = pids(here)
     release(folder, SLOW)
     roll = rolling(here)
@@ -148,7 +148,7 @@ def test_ctrl_c_leaves_nobody_stopped(here: Foreign, folder: Path) -> None:
 
 
 def test_a_second_ctrl_c_does_not_wait(here: Foreign, folder: Path) -> None:
-    """For a successor that does not even heed TERM, say; the roll ends without us."""
+    """For a successor that ignores TERM, for instance. The roll ends without supervisorctl."""
     before = pids(here)
     deaf = """
     import signal
@@ -172,7 +172,7 @@ def test_a_second_ctrl_c_does_not_wait(here: Foreign, folder: Path) -> None:
 
 
 def test_one_at_a_time(here: Foreign, folder: Path) -> None:
-    """Nobody else rolls or scales meanwhile; with its client killed, a roll comes to its end."""
+    """No other roll or scale meanwhile. If its client is killed, a roll still comes to its end."""
     release(folder, SLOW)
     roll = rolling(here)
     for words in (["roll", "work"], ["roll", "work:work_1"], ["scale", "work", "4"]):
@@ -213,7 +213,7 @@ def test_what_ends_all_ends_a_roll(here: Foreign, folder: Path, end: str) -> Non
 
 
 def test_a_process_that_should_not_run_is_left_alone(here: Foreign) -> None:
-    """Stopped by hand; if all are, there is nothing to roll, and the status tells."""
+    """One that was stopped by hand. If all were, nothing is rolled, and the status says so."""
     here.ctl("stop", "work:work_2")
     done = here.ctl("roll", "work")
     assert done.returncode == 0
@@ -225,7 +225,7 @@ def test_a_process_that_should_not_run_is_left_alone(here: Foreign) -> None:
 
 
 def test_a_process_that_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
-    """A good version brings back who was given up, and then the others; a bad one ends there."""
+    """A good version first replaces those that were given up. A bad one ends there."""
     here = foreign(work(folder, more=f"{MANY}startretries = 0\n"), "ready = work").start()
     assert here.ctl("ready", "--wait", "10").returncode == 0
     before = here.pid(NAMES[0])
@@ -284,7 +284,7 @@ def test_in_place_where_two_at_once_would_do_harm(
 
 
 def test_beside_where_somebody_says_so(foreign: Make, folder: Path) -> None:
-    """A program without a number that can bear two."""
+    """A program without a number of which two may run."""
     here = foreign(work(folder, more=""), "ready = work\nroll = work=beside").start()
     assert here.ctl("ready", "--wait", "10").returncode == 0
     before = here.pid("work")

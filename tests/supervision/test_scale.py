@@ -92,7 +92,7 @@ def test_an_edit_of_another_key_keeps_the_number(foreign: Make) -> None:
 
 
 def test_an_edit_is_not_hidden_by_scaling(foreign: Make) -> None:
-    """Who runs by the old command is still restarted by `update` after a `scale`."""
+    """After a `scale`, `update` still restarts what runs the old command."""
     here = foreign(PROGRAMS).start()
     here.running(*first(2))
     here.write(PROGRAMS.replace("/bin/sleep 1000", "/bin/sleep 2000"))

@@ -124,7 +124,7 @@ def looks(here: Foreign) -> int:
 
 
 def test_redis_away_changes_nothing(foreign: Make, folder: Path, redis: Server) -> None:
-    """It is told once, and the number stays."""
+    """It is logged once, and the number stays."""
     here = foreign(program(folder) + listener(), REDIS_URL="redis://127.0.0.1:1").start()
     here.running("scaler")
     here.eventually(lambda: workers(here) == 1 and "Redis away" in here.stdout())

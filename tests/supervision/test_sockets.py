@@ -39,7 +39,7 @@ socket = tcp://127.0.0.1:{port}
 
 
 def test_a_stopped_group_refuses_nobody(foreign: Make, folder: Path) -> None:
-    """Who connects meanwhile is answered after the start."""
+    """Clients that connect meanwhile are answered after the start."""
     port = free_port()
     here = foreign(echo(folder, port)).start()
     here.running("echo")

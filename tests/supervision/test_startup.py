@@ -1,4 +1,4 @@
-"""supervisord's start: what is wrong is told in one line, and exits with 2."""
+"""supervisord's start: each fault is named in one line, and the exit status is 2."""
 
 import socket
 import subprocess

@@ -34,7 +34,7 @@ def up(here: Foreign, *names: str) -> None:
 
 
 def test_the_last_to_start_is_the_first_to_stop(foreign: Make) -> None:
-    """Each group has ended before the next is told."""
+    """Each group has ended before the next is told to stop."""
     programs = group("store", 1, "0.1") + group("work", 2, "0.5") + group("cron", 3, "0.1")
     here = foreign(programs, "stop = 9").start()
     up(here, "store", "work", "cron")
@@ -84,7 +84,7 @@ def test_many_groups_get_a_share_each(foreign: Make) -> None:
 
 
 def test_a_second_signal_ends_it_now(foreign: Make) -> None:
-    """Half a second or more after the first; whose turn had not come yet is killed too."""
+    """Half a second or more after the first. Groups whose turn has not come are killed too."""
     here = foreign(group("store", 1, "100") + group("stuck", 2, "100"), "stop = 60").start()
     up(here, "store", "stuck")
     assert here.process
@@ -144,7 +144,7 @@ def test_a_program_may_say_how_long_it_takes(
 
 
 def test_what_a_program_says_does_not_go_beyond_the_bound(foreign: Make, folder: Path) -> None:
-    """It is told at the start, once, how much is cut off when all stop."""
+    """One line at the start says how much is cut off when everything stops."""
     store = group("store", 1, "0")
     here = foreign(store + drainer(folder, "30"), "stop = 2").start()
     warning = "drainer may take 30 s to stop; stop = 2 leaves it 1.3"

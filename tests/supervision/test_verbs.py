@@ -23,7 +23,7 @@ BAD = "[program:bad]\ncommand = /bin/false\nstartretries = 0\n"
 
 
 def test_ready_shows_every_process_and_tells_by_its_status(foreign: Make) -> None:
-    """Who has ended as expected, or is not meant to start, is no failure; who is FATAL is."""
+    """One that has ended as expected, or is not meant to start, is no failure; FATAL is."""
     here = foreign(SLEEPERS + NEVER_STARTED + DONE + BAD).start()
     here.running("sleeper:sleeper_0", "sleeper:sleeper_1", "sleeper:sleeper_2")
     here.eventually(lambda: here.table()["bad"] == "FATAL")

@@ -1,4 +1,4 @@
-"""The operator's page, as a browser and as others ask for it."""
+"""The operator's page, as browsers and other clients request it."""
 
 import http.client
 import re
@@ -43,7 +43,7 @@ class Asking:
             connection.close()
 
     def log_in(self) -> str:
-        """Give the token; returns what Cookie says from then on."""
+        """Log in with the token; returns the Cookie header for later requests."""
         answer = self.ask(f"/?token={TOKEN}")
         assert (answer.status, answer.headers["location"]) == (303, "/")
         return str(answer.headers["set-cookie"]).partition(";")[0]

@@ -1,4 +1,4 @@
-"""The operator's page is closed to whoever does not know the token, and to other web pages."""
+"""The operator's page is closed to other web pages, and to everybody without the token."""
 
 import os
 import pty
@@ -65,7 +65,7 @@ def test_metrics_are_for_whoever_sends_the_token(page: Dashboard, cookie: str) -
 
 
 def test_the_address_with_the_token_leads_to_the_page(page: Dashboard) -> None:
-    """And to one without it, which a browser remembers in its stead."""
+    """By way of an address without the token, which the browser remembers instead."""
     answer = page.ask(f"/?token={TOKEN}")
     assert (answer.status, answer.headers["location"], answer.text) == (303, "/", "")
     name, *flags = answer.headers["set-cookie"].split("; ")
@@ -121,7 +121,7 @@ def test_after_a_week_the_token_is_asked_for_again(page: Dashboard, cookie: str)
 
 
 def test_another_web_page_can_make_the_browser_do_nothing(page: Dashboard, cookie: str) -> None:
-    """The browser adds the cookie, perhaps; the word and the Origin are what it lacks."""
+    """The browser may add the cookie, but the CSRF token and the Origin are missing."""
     own, word = f"http://{page.host}", page.word(cookie)
     others = page.word(page.log_in())
     drop = "/do/drop"
@@ -145,7 +145,7 @@ def test_another_web_page_can_make_the_browser_do_nothing(page: Dashboard, cooki
     ],
 )
 def test_a_foreign_name_is_refused(page: Dashboard, cookie: str, host: str) -> None:
-    """Whoever leads a name of his own to this machine would be asked for by that name."""
+    """In DNS rebinding, the attacker's name leads to this machine, and stands in Host."""
     answer = page.ask(Host=host, Cookie=cookie)
     assert answer.status in (400, 421)
     assert "TESTING" not in answer.text
@@ -231,7 +231,7 @@ def test_a_page_without_redis_and_supervisord_says_since_when(page: Dashboard, c
 
 @pytest.mark.parametrize("token", [None, "", "too-short"])
 def test_without_a_token_and_a_terminal_it_does_not_start(popen: Popen, token: str | None) -> None:
-    """Else the made-up one would be in a log."""
+    """Otherwise the generated token would be in a log."""
     env = {} if token is None else {"DASHBOARD_TOKEN": token}
     program = popen([SCRIPTS / "example-dashboard"], env)
     said = program.communicate(timeout=20)[0]

@@ -104,7 +104,7 @@ def look(browser: Browser, shown: Shown) -> Iterator[Callable[..., Page]]:
 
 
 def faults(said: ConsoleMessage) -> list[str]:
-    """Also what the page's policy has kept out; but not that the page is closed."""
+    """Errors in the browser, also of the page's policy; but not that the page is closed."""
     return [said.text] if said.type == "error" and " 401 " not in said.text else []
 
 
@@ -149,7 +149,7 @@ def test_it_shows_what_runs_and_what_comes(shown: Shown, look: Callable[..., Pag
 
 
 def test_what_happens_is_seen_without_a_reload(shown: Shown, look: Callable[..., Page]) -> None:
-    """It takes away neither the focus nor what was typed; and fits on a phone."""
+    """Updates keep the focus and what was typed; and the page fits on a phone."""
     page = look()
     page.evaluate("window.same = true")
     number = page.get_by_label("Processes of worker")
@@ -177,7 +177,7 @@ def test_what_happens_is_seen_without_a_reload(shown: Shown, look: Callable[...,
 def test_dead_items_are_requeued_and_dropped_by_click(
     shown: Shown, look: Callable[..., Page]
 ) -> None:
-    """What is dropped is asked about first."""
+    """The page asks before it drops something."""
     bury(shown, "bad a", "bad b", "bad c")
     page = look()
     page.get_by_role("button", name="Drop bad a").click()

@@ -68,7 +68,7 @@ def test_each_process_is_a_row(here: Foreign, server: Supervisord) -> None:
 
 
 def test_restart_roll_and_scale(here: Foreign, server: Supervisord) -> None:
-    """As supervisorctl does them; supervisord goes on with each by itself."""
+    """As supervisorctl does; supervisord goes on with each by itself."""
 
     def done(name: str) -> bool:
         return programs.progress(server, name)[1] is True

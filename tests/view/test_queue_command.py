@@ -55,7 +55,7 @@ def test_the_status_of_a_quiet_queue_says_that_all_is_well(run: Run) -> None:
 
 
 def test_a_full_queue_is_not_well(redis: Server, run: Run) -> None:
-    """A monitor sees it by the status, when it asks so."""
+    """With --check the exit status tells a monitor."""
     redis.client.lpush(KEY, *"abc")
     full = b"  ! full, so pushes are refused and ticks missed: QUEUE_LIMIT is 3\n"
     for arguments, limit, status, is_told in (
@@ -128,7 +128,7 @@ def test_dead_items_are_dropped(redis: Server, run: Run) -> None:
 
 @pytest.mark.parametrize("what", ["requeue", "drop"])
 def test_an_unknown_id_is_reported(redis: Server, run: Run, what: str) -> None:
-    """The others are dealt with."""
+    """The other ids are handled."""
     (known,) = bury(redis, b"a")
     done = run(what, "1-1", known, "x\x1b")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What the page shows is never taken for well when nobody could read it."""
+"""The page never says that all is well when it could not read an answer."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from example.view.dashboard.source import Source
 
 
 def test_an_answer_that_cannot_be_read_is_a_trouble() -> None:
-    """As of a Redis in which another version has written; and the trouble goes with it."""
+    """Another version may have written it. When answers can be read again, the trouble ends."""
     answers = ["x", "1"]
 
     async def ask() -> int:

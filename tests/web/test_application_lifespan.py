@@ -51,7 +51,7 @@ def test_a_start_up_that_raises_is_fatal(
 def test_a_start_up_that_hangs_is_reported_and_not_ready(
     launch: Callable[..., Any], redis: Server, api: Callable[[str], str]
 ) -> None:
-    """In the log and in the status line; and it can be stopped."""
+    """In the log and in the status line. It can be stopped."""
     slow = "\nfrom example.runtime import server\nserver.SLOW_SECONDS = 1.0\n"
     path = api(site("await asyncio.sleep(600)") + slow)
     layout: Layout = launch(Layout, redis, PYTHONPATH=path)

@@ -86,7 +86,7 @@ def test_an_event_stream_ends_at_once_and_cleanly(path: str, serve: Serve) -> No
 
 
 def test_an_event_stream_that_was_posted_for_is_finished(serve: Serve) -> None:
-    """It has an end of its own, and its client could not tell a part from the whole."""
+    """It ends by itself, and its client could not tell a part from the whole."""
     app = serve(EVERYTHING, DRAIN_SECONDS="30")
     url = f"http://127.0.0.1:{app.port}/completion"
     with httpx.Client(timeout=20) as client, client.stream("POST", url) as answer:
@@ -145,7 +145,7 @@ def test_what_outlives_the_drain_is_cut_off(path: str, serve: Serve) -> None:
 
 
 def test_connections_that_were_quiet_do_not_hold_up_the_stop(serve: Serve) -> None:
-    """However long those may that were not."""
+    """However long other connections may take."""
     patient = "from example.runtime import server\nserver.LINGER_MOST = 600\n"
     app = serve(EVERYTHING + patient)
     client = http.client.HTTPConnection("127.0.0.1", app.port, timeout=10)

@@ -30,7 +30,7 @@ def test_it_listens_on_what_host_says(
 def test_a_name_is_all_of_its_addresses_or_none(
     taken: str, launch: Callable[..., Any], redis: Server
 ) -> None:
-    """localhost is two where the machine has both: nobody else may have one of them."""
+    """localhost is two addresses if the machine has both: another program may have neither."""
     if len({each[4][0] for each in socket.getaddrinfo("localhost", 80)}) < 2:
         pytest.skip("localhost has one address here")
     app: Launcher = launch(only_app, redis, HOST="localhost")

@@ -32,7 +32,7 @@ def refused(launch: Callable[..., Any], redis: Server, **environ: str) -> str:
 
 
 def test_all_wrong_options_are_reported_at_once(launch: Callable[..., Any], redis: Server) -> None:
-    """By name: what cannot be read, what is no option, and what is set elsewhere."""
+    """By name: wrong values, unknown options, and options that are set elsewhere."""
     wrong = {
         "UVICORN_TIMEOUT_KEEP_ALIVE": "soon",
         "UVICORN_TIMEOUT_KEEPALIVE": "5",
@@ -90,7 +90,7 @@ BESIDE = {"UVICORN_SSL_CERTFILE": "{pem}", "UVICORN_LIMIT_MAX_REQUESTS": "1"}
 
 
 def test_each_option_of_uvicorn_is_one_here_or_set_elsewhere() -> None:
-    """Also those that a newer uvicorn brings."""
+    """Also options of a newer uvicorn."""
     names = {each.name for each in uvicorn.main.params}
     assert names == TAKEN.keys() | options.ELSEWHERE.keys()
     assert not TAKEN.keys() & options.ELSEWHERE.keys()
@@ -118,7 +118,7 @@ def test_an_option_is_taken_or_refused_by_name(
 def test_an_option_that_is_set_elsewhere_is_reported(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever it says, with the place."""
+    """Whatever its value; the message says where to set it."""
     monkeypatch.setenv(f"UVICORN_{name.upper()}", "1")
     where = re.escape(options.ELSEWHERE[name])
     with pytest.raises(options.OptionsError, match=f"UVICORN_{name.upper()}: {where}$"):

@@ -1,4 +1,4 @@
-"""Clients that take their time, and hold on to what others need."""
+"""Slow clients, and clients that hold connections which others need."""
 
 import contextlib
 import resource
@@ -175,7 +175,7 @@ def test_an_answer_that_nobody_reads_is_given_up(serve: Serve, connect: Connect)
 
 
 def test_one_that_reads_slowly_but_steadily_is_left_alone(serve: Serve) -> None:
-    """However far it is from what would let the server write on."""
+    """Even if it takes too little for the server to write more."""
     app = serve(READS_ALL + IMPATIENT)
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
