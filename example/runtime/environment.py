@@ -50,7 +50,7 @@ def whole(default: int, least: int, most: int) -> Any:
 
 def seconds(default: float, least: float, most: float) -> Any:
     """Seconds from `least` to `most`."""
-    accepts = f"seconds from {least:.10g} to {most:.10g}, fractions allowed"
+    accepts = f"a number of seconds from {least:.10g} to {most:.10g}"
     return _number(float(default), float, least, most, accepts)
 
 
@@ -81,12 +81,12 @@ def token() -> Any:
             raise ValueError
         return text
 
-    accepts = f"at least {TOKEN_LEAST} printable ASCII characters"
+    accepts = f"a token of at least {TOKEN_LEAST} printable ASCII characters"
     return setting("", parse, accepts, secret=True)
 
 
 def names() -> Any:
-    """Host names, with commas between them; '' for none."""
+    """Host names, separated by commas; '' for none."""
 
     def parse(text: str) -> frozenset[str]:
         found = frozenset(name.strip().lower() for name in text.split(",") if text)
@@ -94,7 +94,7 @@ def names() -> Any:
             raise ValueError
         return found
 
-    return setting(frozenset(), parse, "host names without ports, with commas between them")
+    return setting(frozenset(), parse, "a list of host names without ports, separated by commas")
 
 
 def list_name(default: str) -> Any:
