@@ -1,4 +1,4 @@
-"""Scaling by one's own signal: USR1 is one worker more, USR2 is one less."""
+"""Scaling by your own signal: USR1 is one worker more, USR2 is one less."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""An own event listener: a line in a file for each program that died or was given up."""
+"""Your own event listener: a line in a file for each program that died or was given up."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Scaling by one's own measure: one worker more for every ten files in a folder."""
+"""Scaling by your own measure: one worker more for every ten files in a folder."""
 
 import os
 import sys

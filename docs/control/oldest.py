@@ -1,4 +1,4 @@
-"""An own RPC: `oldest.end("app")` ends the group's oldest process; supervisord replaces it."""
+"""Your own RPC: `oldest.end("app")` ends the group's oldest process; supervisord replaces it."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""An own verb: `supervisorctl who 4711` names the program that this process is."""
+"""Your own verb: `supervisorctl who 4711` names the program that this process is."""
 
 from supervisor.supervisorctl import ControllerPluginBase
 

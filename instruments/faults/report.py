@@ -104,13 +104,13 @@ def totals(faults: Sequence[Fault], column: Column, cells: Cells) -> Counter[str
 MARKDOWN = """\
 # Faults, measured
 
-What a user sees when something goes wrong, of the same three programs under four launchers:
+What users see when something goes wrong with the same three programs, under four launchers:
 
 - **{0}**: the article's own single file, started by its `main.py`: three
   `Process`es and `join()`;
 - **{1}**: this package under a `multiprocessing` parent;
-- **{2}**: this package under our `supervisord.conf`, with all that is our own
-  taken out of that;
+- **{2}**: this package under our `supervisord.conf`, without everything in it that
+  is our own;
 - **{3}**: this package under `supervisord.conf` as it is shipped.
 
 ![The chart of the table below](faults.svg)
@@ -122,38 +122,38 @@ What a user sees when something goes wrong, of the same three programs under fou
 ## How to read it
 
 Each cell is one real run: a launcher, a Redis with its append-only file on, and a light load. One
-client opens a connection for each request, two keep theirs; each asks every {pause} s and gives
-up after {timeout:.0f} s. Numbered items are pushed at the same rate. An item takes 50 ms of work;
-where the worker or the launcher is struck, it has one of a second in hand.
+client opens a connection for each request, two keep theirs. Each asks every {pause} s and gives up
+after {timeout:.0f} s. Numbered items are pushed at the same rate. An item takes 50 ms of work. If
+the fault strikes the worker or the launcher, an item of a second is in hand.
 
 A cell says after how many seconds everything worked again, counted from the fault, or from its
-end if it has one ("for 3 s"), and names only what is not zero:
+end if it has one ("for 3 s"). It names only what is not zero:
 
-- *failed*: requests without their answer;
-- *lost*: items that Redis had confirmed, never worked, and in Redis no more;
+- *failed*: requests without an answer;
+- *lost*: items that Redis had confirmed, that were never worked, and that have left Redis;
 - *doubled*: items worked more than once;
 - *ticks missed*, *ticks doubled*: seconds without their push, or with two;
 - *orphans*: processes that live a second after their launcher has gone;
 - *never*: something does not work again by itself within {patience:.0f} to {longest:.0f} s. Its
-  failures are then as many as one cares to wait for, and are not counted.
+  failures then depend on how long one waits, and are not counted.
 
-Where the fault means the launcher to end, or nothing but a person can help, the cell says when it
-ended, and with which exit status: whatever watches over the launcher learns of it by that.
+If the fault is meant to end the launcher, or only a person can help, the cell says when the
+launcher ended, and with which exit status: that is how its own supervisor learns of it.
 
-The article's column is measured kindly: its client library retries more than the one it had, and
-its output is not buffered. "Stock" runs our programs too, with their queue and their clean stop,
-so that what differs is supervisord. A program that hangs is found by the watchdog, 30 s as
-shipped. In "Redis absent" it is one elsewhere: at an address of this machine the last three
-launchers would start one. The clock that jumps is the programs', not that of Redis's machine.
-Without descriptors, the event loop may accept a connection only to close it: how many fail is
-luck, and depends on which of two processes is struck.
+The article's column is measured kindly: its client library retries more than the article's own did,
+and its output is not buffered. "Stock" runs our programs too, with their queue and clean stop, so
+only supervisord differs. The watchdog finds a program that hangs after 30 s, as shipped. In
+"Redis absent" REDIS_URL is no address of this machine: otherwise the last three launchers would
+start a Redis. The clock that jumps is that of the programs, not that of Redis's machine. Without
+descriptors, the event loop may accept a connection only to close it: how many fail is luck, and
+depends on which of two processes is struck.
 
 | fault | {header} |
 |---|{rules}|
 {rows}
 
-The promise for each cell of the last column is in `instruments/faults/table.py`; `scripts/faults`
-fails if one is broken. A part of them runs with the tests.
+`instruments/faults/table.py` has the promise for each cell of the last column, and `scripts/faults`
+fails if one is broken. Some of these cells run with the tests.
 """
 
 
