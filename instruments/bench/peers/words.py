@@ -3,9 +3,9 @@
 HEAD = """\
 # Beside the peers, measured
 
-`scripts/bench peers` measures this layout beside what people would use instead, on one machine, in
-turns, and writes this page. Read ratios, not numbers: on your machine all are different. Only the
-machinery is measured here. Tasks that take long, or need the processor, make all queues equal.
+`scripts/bench peers` measures this layout and its alternatives on one machine, in turns, and writes
+this page. Compare ratios, not numbers: those of your machine differ. Only the machinery is measured
+here. If tasks take long, or need the processor, all queues are equally fast.
 """
 
 QUEUE = """\
@@ -24,10 +24,10 @@ How it was measured:
 - One Redis server on the same machine, with its append-only file on, empty before each round. All
   take turns, {rounds} rounds each; the table has medians, with the lowest and the highest.
 - *default* is the worker as its documentation starts it. The other row of a library is the quickest
-  that we found in its documentation for short items on two cores. Who knows a better one finds all
-  settings in `instruments/bench/peers/contenders.py` and the modules `theirs/on_*.py`.
-- *no-op* and *1 ms items*: all are queued before the worker starts; what counts is the middle four
-  fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey run
+  that we found in its documentation for short items on two cores. If you know a better one: all
+  settings are in `instruments/bench/peers/contenders.py` and the modules `theirs/on_*.py`.
+- *no-op* and *1 ms items*: all are queued before the worker starts; the rate is that of the middle
+  four fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey run
   plain functions, which call `time.sleep(0.001)`. All run the same task, which leaves a mark.
 - *enqueued*: one producer pushes one item after the other in the library's way, and waits for each.
 - *push to task*: the worker is idle, and an item comes 25 times a second on average, at random
@@ -39,7 +39,7 @@ How it was measured:
 
 A worker has one item in hand. It is killed with all its processes, and a new one starts at once.
 The table says how long it took until the item was done, where that was within {patience} s. *Not
-seen* can be either later or never: the last column says which.
+seen* means later, or never: the last column says which.
 
 {kills}
 """
@@ -83,9 +83,9 @@ APP = """\
 {table}
 
 Requests a second of `Hello, world!` by Starlette, `{wrk}`, {rounds} rounds in turns: medians, with
-the lowest and the highest. Each is started as its documentation says for production. Of uvicorn,
-there is a row without its access log too: ours and granian write none by default. With two cores,
-the servers' processes share them with wrk, which asks.
+the lowest and the highest. Each is started as its documentation says for production. uvicorn also
+has a row without its access log, since ours and granian write none by default. The servers share
+the two cores with wrk, which sends the requests.
 
 {machine}
 """
