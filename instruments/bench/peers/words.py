@@ -27,8 +27,8 @@ How it was measured:
   that we found in its documentation for short items on two cores. If you know a better one: all
   settings are in `instruments/bench/peers/contenders.py` and the modules `theirs/on_*.py`.
 - *no-op* and *1 ms items*: all are queued before the worker starts; the rate is that of the middle
-  four fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey run
-  plain functions, which call `time.sleep(0.001)`. All run the same task, which leaves a mark.
+  four fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey
+  run plain functions, which call `time.sleep(0.001)`. All run the same task, which leaves a mark.
 - *enqueued*: one producer pushes one item after the other in the library's way, and waits for each.
 - *push to task*: the worker is idle, and an item comes 25 times a second on average, at random
   times; {late} items of all rounds. The libraries' modules, clients and loops are their own.
