@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 SLOW_SECONDS = 10.0
-"""If the application's start-up takes longer, that is logged."""
+"""If the application's startup takes longer, that is logged."""
 LINGER_LEAST = 0.05
 LINGER_MOST = 1.0
 """How long a stopping server goes on to answer connections that the kernel has already accepted."""
@@ -31,7 +31,7 @@ QUIET_SECONDS = 1.0
 CUT_SECONDS = 0.5
 """How long requests that are cut off may take to notice it."""
 SHUTDOWN_SECONDS = 1.5
-"""How long the application's shut-down may take after the drain; less than AFTER_DRAIN."""
+"""How long the application's shutdown may take after the drain; less than AFTER_DRAIN."""
 
 
 async def serve(
@@ -41,7 +41,7 @@ async def serve(
 
     Serves on the listening socket at descriptor 0 if there is one, else on `host`:`port`. Exits
     with status 2 if an option UVICORN_* is wrong. Exits with 3, as uvicorn does, if it cannot
-    listen on the address, or if the application's start-up fails.
+    listen on the address, or if the application's startup fails.
     """
     process.drain_seconds = drain_seconds
     config = _configure(app)
@@ -148,7 +148,7 @@ class Server(uvicorn.Server):
             took = loop.time() - start
             self.process.status(f"the application has been starting for {took:.0f} s")
             if not told:
-                logger.warning("the application's start-up takes more than %.0f s", SLOW_SECONDS)
+                logger.warning("the application's startup takes more than %.0f s", SLOW_SECONDS)
                 told = True
 
     async def process_stops_within(self, seconds: float) -> bool:
@@ -230,7 +230,7 @@ class Server(uvicorn.Server):
             async with asyncio.timeout_at(deadline):
                 await self.lifespan.shutdown()
         except TimeoutError:
-            logger.error("the application's shut-down does not end: abandoned")
+            logger.error("the application's shutdown does not end: abandoned")
             self.process.exit_at_once = 0
 
 
@@ -248,7 +248,7 @@ def _tell_of_dead_tasks() -> Iterator[None]:
     """Log each failure of a task that begins meanwhile, unless somebody asks for its result.
 
     asyncio itself logs it only when nothing refers to the task any more. The application keeps the
-    tasks of its start-up as long as it lives.
+    tasks of its startup as long as it lives.
     """
 
     def create(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:

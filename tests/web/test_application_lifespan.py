@@ -1,4 +1,4 @@
-"""The application's own start-up and shut-down, and what it leaves running."""
+"""The application's own startup and shutdown, and what it leaves running."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def test_a_start_up_that_hangs_is_reported_and_not_ready(
     path = api(site("await asyncio.sleep(600)") + slow)
     layout: Layout = launch(Layout, redis, PYTHONPATH=path)
     layout.start()
-    layout.eventually(lambda: layout.said("app", "start-up takes more than 1 s"))
+    layout.eventually(lambda: layout.said("app", "startup takes more than 1 s"))
     ready = layout.ctl("ready", "app")
     assert ready.returncode == 1
     assert "the application has been starting for " in ready.stdout
@@ -112,7 +112,7 @@ def test_a_shut_down_that_hangs_is_left(hangs: str, serve: Serve) -> None:
     app = serve(site(shutdown=hangs), DRAIN_SECONDS="1")
     app.processes[0].terminate()
     assert app.processes[0].wait(10) == 0
-    assert "the application's shut-down does not end: abandoned" in app.stdout()
+    assert "the application's shutdown does not end: abandoned" in app.stdout()
 
 
 def test_a_background_task_that_dies_is_logged(serve: Serve) -> None:
