@@ -194,3 +194,33 @@ def test_a_task_that_is_not_there_is_a_wrong_setting(start: Start) -> None:
     worker = start("example-worker", tasks="", TASK="mail")
     assert worker.ends() == 2
     assert "wrong setting: TASK: tasks.py has no function 'mail'" in worker.stdout()
+
+
+CONTEXT = """
+import asyncio, contextlib, contextvars, time
+
+place = contextvars.ContextVar("place", default="nowhere")
+
+@contextlib.asynccontextmanager
+async def lifespan():
+    place.set("lifespan")
+    yield
+
+{kind} work(item: str) -> None:
+    print(item, "sees", place.get())
+    place.set(item)
+    {nap}(0.001)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "nap"), [("async def", "await asyncio.sleep"), ("def", "time.sleep")]
+)
+def test_a_task_sees_context_variables_of_lifespan_and_of_no_other_task(
+    start: Start, redis: Server, kind: str, nap: str
+) -> None:
+    items = [str(number) for number in range(300)]
+    redis.client.lpush("TESTING", *items)
+    tasks = CONTEXT.format(kind=kind, nap=nap)
+    worker = start("example-worker", tasks=tasks, CONCURRENCY="1")
+    worker.says(*(f"{item} sees lifespan" for item in items))

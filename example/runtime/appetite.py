@@ -10,7 +10,7 @@ HAND_BYTES = 32 << 20  # a worker takes no further item while it has so many byt
 HAND_BYTES_LEAST = 1 << 18  # the same on a link that proved too slow for more
 UNREAD_MOST = 2  # replies of that size in a row that did not come in time
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
-PAUSE = 0.005  # seconds between two requests while neither slots nor supply run out
+PAUSE = 0.005  # seconds, at most, between two requests while neither slots nor supply run out
 
 
 class Appetite:
@@ -25,6 +25,7 @@ class Appetite:
         self._ahead = 0  # items to take beyond the free slots, so that none stays free
         self._unread = 0  # replies in a row that did not come, though they were of the least size
         self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
+        self._pace = PAUSE  # seconds from the end of one item to the next
 
     @property
     def is_link_too_slow(self) -> bool:
@@ -51,6 +52,10 @@ class Appetite:
             and time.monotonic() - hand.stepped_at < 2 * PAUSE
         )
 
+    def pause(self) -> float:
+        """Seconds until a request: before what waits runs out, as the reply takes its time."""
+        return min(PAUSE, len(self._hand.taken) / 2 * self._pace)
+
     def got(self, wanted: int, taken: int, ended: int) -> None:
         """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
         self.expects_more = taken >= wanted
@@ -59,6 +64,7 @@ class Appetite:
         passed = time.monotonic() - self._counted_at
         if passed >= AHEAD:
             self._ahead = min(2 * STEP, int(self._ended * AHEAD / passed))
+            self._pace = passed / max(1, self._ended)
             self._ended, self._counted_at = 0, time.monotonic()
 
     def got_nothing_in_time(self) -> None:

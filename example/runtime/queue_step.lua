@@ -1,5 +1,7 @@
 -- STEP, by which a worker confirms items and takes more. Continues queue.lua.
 
+local MANY, SMALL = 128, 1024 -- the same where none has more bytes than that
+
 -- The items that a STEP returns, and what it has to record and to remove for them.
 local function new_batch(first, want, bytes)
   return {
@@ -90,18 +92,26 @@ local function have_turn_alone(now)
 end
 
 local function take_inbox(batch)
-  local ask = 1 -- few at first
-  while #batch.items < batch.want do
-    ask = math.min(2 * ask, FEW, batch.want - #batch.items)
-    local taken = batch.from_inbox
+  local items, fields, bytes = batch.items, batch.fields, batch.bytes
+  local before, ask, most = #items, 1, MANY -- few at first
+  local n, id = before, batch.first + before
+  while n < batch.want do
+    ask = math.min(2 * ask, most, batch.want - n)
+    local taken = n - before
     local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
-    if not found then return end
+    if not found then break end
     for i = #found, 1, -1 do
-      if not add(batch, '0 0 ' .. found[i], 0, 0, found[i], '') then return end
-      batch.from_inbox = batch.from_inbox + 1
+      local item = found[i]
+      bytes = bytes - #item
+      if bytes < 0 and n > 0 then break end
+      if #item > SMALL then most = FEW end
+      n = n + 1
+      items[n], fields[2 * n - 1], fields[2 * n] = item, id, '0 0 ' .. item
+      id = id + 1
     end
-    if #found < ask then return end
+    if n - before - taken < ask then break end
   end
+  batch.bytes, batch.from_inbox = bytes, n - before
 end
 
 local function move_to_hand(batch)

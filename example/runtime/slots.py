@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import inspect
 import logging
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .task import MOST, Again, Attempt, GiveUp, doing
+from .task import MOST, Again, Attempt, GiveUp, describer, doing
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +41,8 @@ class Failure:
     """Seconds until the next attempt, if the task has asked for that."""
 
 
-@dataclass(slots=True)
-class Slot:
-    """A slot that is taken: by a task, or by a thread if `task` is None."""
-
-    task: asyncio.Task[None] | None
-    deadline: float
-    """By time.monotonic()."""
-    size: int
-    """Bytes of its item."""
-    is_abandoned: bool = False
-    """Whether its end is not reported any more. The slot is free only when the task has ended."""
+# The task, or None for a thread; its deadline by time.monotonic(); the bytes of its item.
+Slot = tuple[asyncio.Task[None] | None, float, int]
 
 
 class Slots:
@@ -74,6 +67,8 @@ class Slots:
         describe: Callable[[int, float], Attempt],
     ) -> None:
         self.running: dict[int, Slot] = {}
+        self._abandoned: set[int] = set()
+        """Those of `running` whose end is not reported any more."""
         self.changed = asyncio.Event()
         """Set when an item has ended, or a slot has fallen free."""
         self.started_at = 0.0  # by time.monotonic(): when an item was started last
@@ -89,7 +84,10 @@ class Slots:
         self._failed = failed
         self._ran = ran
         self._describe = describe
+        describer.set(self._attempt)
+        self._context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
+        self._spawn = _spawner(self._loop)
         self._is_open = True
         self._will_start = False  # the event loop is about to call `start`
         self._sweeper: asyncio.TimerHandle | None = None
@@ -117,16 +115,16 @@ class Slots:
     def are_worn_out(self, alone: bool) -> bool:
         """Whether tasks that cannot be stopped have half of the slots, or one if it runs alone."""
         long_ago = time.monotonic() - GRACE
-        lost = sum(slot.is_abandoned and slot.deadline < long_ago for slot in self.running.values())
+        lost = sum(self.running[item_id][1] < long_ago for item_id in self._abandoned)
         return lost >= (1 if alone else (self._concurrency + 1) // 2)
 
     def unreported(self) -> list[int]:
         """The ids of what runs, and has not been reported to have run too long."""
-        return [item_id for item_id, slot in self.running.items() if not slot.is_abandoned]
+        return [item_id for item_id in self.running if item_id not in self._abandoned]
 
     def size(self) -> int:
         """Bytes of all items that run."""
-        return sum(slot.size for slot in self.running.values())
+        return sum(size for _, _, size in self.running.values())
 
     def start(self) -> None:
         """Start taken items while slots are free, for SPELL seconds at most.
@@ -138,30 +136,31 @@ class Slots:
         taken, running = self._taken, self.running
         if not (taken and self._is_open and len(running) < self._concurrency):
             return
-        monotonic, spawn, perform, loop = time.monotonic, _spawn, self._perform, self._loop
+        monotonic, spawn, perform = time.monotonic, self._spawn, self._perform
+        is_text, is_threaded = self._is_text, self._is_threaded
         now = self.started_at = monotonic()
         end, deadline = now + SPELL, now + self._timeout
         every = TIMED if len(taken) > MANY else 1
         while taken and len(running) < self._concurrency and monotonic() < end:
             item_id, item = taken.popleft()
             try:
-                argument = item.decode() if self._is_text else item
+                argument = item.decode() if is_text else item
             except UnicodeDecodeError:
                 why = "the task takes str, and this is not UTF-8"
                 self._failed(item_id, Failure(why, is_final=True))
                 continue
-            if self._is_threaded:
-                if not self._start_thread(item_id, argument, deadline):
+            if is_threaded:
+                if not self._start_thread(item_id, argument):
                     taken.appendleft((item_id, item))
                     break
-                running[item_id] = Slot(None, deadline, len(item))
+                running[item_id] = (None, deadline, len(item))
                 continue
             if item_id % every:
-                task = spawn(loop, perform(item_id, argument, deadline))
+                task = spawn(perform(item_id, argument))
             else:
-                task = spawn(loop, self._perform_timed(item_id, argument, deadline, every))
+                task = spawn(self._perform_timed(item_id, argument, every))
             if not task.done():
-                running[item_id] = Slot(task, deadline, len(item))
+                running[item_id] = (task, deadline, len(item))
         if running and self._sweeper is None:
             self._sweep()
 
@@ -171,20 +170,20 @@ class Slots:
 
     async def cancel(self) -> None:
         """Cancel all that runs, and report its end no more. Gives it LAST_GRACE seconds to end."""
-        for item_id, slot in self.running.items():
-            slot.is_abandoned = True
-            self._cancel(item_id, slot)
+        self._abandoned.update(self.running)
+        for item_id in self.running:
+            self._cancel(item_id)
         if self.running:
             await asyncio.sleep(LAST_GRACE)
 
-    def _start_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
+    def _start_thread(self, item_id: int, argument: str | bytes) -> bool:
         """Returns whether the system gave a thread. If not, there are fewer slots from now on.
 
         Raises RuntimeError if none runs.
         """
         try:
-            arguments = (item_id, argument, deadline)
-            threading.Thread(target=self._perform_here, args=arguments, daemon=True).start()
+            arguments = (self._perform_here, item_id, argument)
+            threading.Thread(target=self._context.copy().run, args=arguments, daemon=True).start()
         except RuntimeError:
             if not self.running:
                 raise
@@ -193,27 +192,25 @@ class Slots:
             return False
         return True
 
-    async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
-        error = None
-        doing.set((self._describe, item_id, deadline))
+    async def _perform(self, item_id: int, argument: str | bytes) -> None:
+        doing.set(item_id)
         try:
             await self._work(argument)
-        except BaseException as raised:  # a SystemExit would end the event loop with all tasks
-            error = raised
-        self._end(item_id, error)
+        except BaseException as error:  # a SystemExit would end the event loop with all tasks
+            self._end(item_id, error)
+        else:
+            self._end(item_id)
 
-    async def _perform_timed(
-        self, item_id: int, argument: str | bytes, deadline: float, stands_for: int
-    ) -> None:
+    async def _perform_timed(self, item_id: int, argument: str | bytes, stands_for: int) -> None:
         began = time.monotonic()
-        await self._perform(item_id, argument, deadline)
+        await self._perform(item_id, argument)
         self._note(time.monotonic() - began, stands_for)
 
-    def _perform_here(self, item_id: int, argument: str | bytes, deadline: float) -> None:
+    def _perform_here(self, item_id: int, argument: str | bytes) -> None:
         """The same in the thread that calls."""
         error: BaseException | None = None
         began = time.monotonic()
-        doing.set((self._describe, item_id, deadline))
+        doing.set(item_id)
         try:
             result = self._work(argument)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
@@ -228,41 +225,53 @@ class Slots:
         if seconds < self._timeout:  # else `_sweep` has told
             self._ran(seconds, stands_for)
 
-    def _end(self, item_id: int, error: BaseException | None) -> None:
-        slot = self.running.pop(item_id, None)
-        if not slot or not slot.is_abandoned:
-            if error is None:
-                self._done(item_id)
-            else:
-                self._failed(item_id, _failure(error))
+    def _end(self, item_id: int, error: BaseException | None = None) -> None:
+        self.running.pop(item_id, None)
+        if item_id in self._abandoned:
+            self._abandoned.remove(item_id)
+        elif error is None:
+            self._done(item_id)
+        else:
+            self._failed(item_id, _failure(error))
         self.changed.set()
         if self._taken and not self._will_start:
             # One call is enough for all that end in this turn of the event loop.
             self._will_start = True
-            self._loop.call_soon(self.start)
+            self._loop.call_soon(self.start, context=self._context)
+
+    def _attempt(self, item_id: int) -> Attempt:
+        slot = self.running.get(item_id)
+        # A task that runs eagerly has no slot yet.
+        return self._describe(item_id, slot[1] if slot else self.started_at + self._timeout)
 
     def _sweep(self) -> None:
         """Fail what has run too long. Runs again when the next deadline is over."""
         now = time.monotonic()
         self._sweeper = None
-        for item_id, slot in self.running.items():
-            if slot.is_abandoned:
+        for item_id, (_, deadline, _) in self.running.items():
+            if item_id in self._abandoned:
                 continue
-            if slot.deadline > now:
-                self._sweeper = self._loop.call_later(slot.deadline - now, self._sweep)
+            if deadline > now:
+                again = self._loop.call_later
+                self._sweeper = again(deadline - now, self._sweep, context=self._context)
                 break
-            slot.is_abandoned = True
+            self._abandoned.add(item_id)
             self._ran(self._timeout, 1)
             self._failed(item_id, Failure(f"ran longer than JOB_TIMEOUT, {self._timeout:g} s"))
-            self._cancel(item_id, slot)
+            self._cancel(item_id)
             self.changed.set()
 
-    def _cancel(self, item_id: int, slot: Slot) -> None:
-        if slot.task:
+    def _cancel(self, item_id: int) -> None:
+        task = self.running[item_id][0]
+        if task:
             # The task may not have begun yet: then `_perform` does not see its end.
-            slot.task.add_done_callback(lambda _: self.running.pop(item_id, None))
-            slot.task.cancel()
+            task.add_done_callback(lambda _: self._forget(item_id))
+            task.cancel()
             self.have_cancelled = True
+
+    def _forget(self, item_id: int) -> None:
+        self.running.pop(item_id, None)
+        self._abandoned.discard(item_id)
 
 
 def _failure(error: BaseException) -> Failure:
@@ -313,17 +322,8 @@ def _takes_text(work: Work) -> bool:
     return hint is str
 
 
-if sys.version_info >= (3, 12):
-
-    def _spawn(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
-        # When this returns, the task has run up to its first wait: most have ended by then.
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-
-else:
-
-    def _spawn(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]
-    ) -> asyncio.Task[None]:
-        return loop.create_task(coroutine)
+def _spawner(loop: asyncio.AbstractEventLoop) -> Callable[..., asyncio.Task[None]]:
+    if sys.version_info < (3, 12):
+        return loop.create_task
+    # When this returns, the task has run up to its first wait: most have ended by then.
+    return functools.partial(asyncio.Task, loop=loop, eager_start=True)

@@ -44,21 +44,22 @@ class Attempt:
     """When JOB_TIMEOUT ends it, by time.monotonic()."""
 
 
-doing: ContextVar[tuple[Callable[[int, float], Attempt], int, float]] = ContextVar("doing")
-"""For the worker to set: who describes an attempt, its item's id, and its deadline.
+describer: ContextVar[Callable[[int], Attempt]] = ContextVar("describer")
+"""For the worker to set, once: who describes the attempt at the item of this id.
 
 The description is made only if somebody asks: most tasks do not.
 """
+doing: ContextVar[int] = ContextVar("doing")
+"""For the worker to set, in each task: the id of its item."""
 
 
 def attempt() -> Attempt:
     """The attempt that this code is part of: also in plain functions, and in their threads if
     these were started by `asyncio.to_thread`. Raises LookupError outside of any."""
     try:
-        describe, each, deadline = doing.get()
+        return describer.get()(doing.get())
     except LookupError:
         raise LookupError(
             "no task runs here: call attempt() in the task, and give other threads and processes"
             " what it returns"
         ) from None
-    return describe(each, deadline)

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .appetite import HAND_BYTES_LEAST, PAUSE, Appetite
+from .appetite import HAND_BYTES_LEAST, Appetite
 from .hand import Hand, Standing
 from .link import ERRORS
 from .outage import OutageLog
@@ -180,7 +180,7 @@ class Worker:
         """The most urgent request to Redis, or a pause if none is due yet."""
         await self._look_after_hand()
         if self.appetite.is_satisfied():
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self.appetite.pause())
             return
         want, size = self.appetite.want()
         if self._has_to_confirm() or (want and self.appetite.expects_more):
