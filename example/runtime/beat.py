@@ -258,7 +258,7 @@ class Beat:
             timer.skipped = 0
         missed = _count(timer.entry, last, timer.tick)
         self.missed[timer.name] += missed
-        if missed > timer.failed:  # those were told
+        if missed > timer.failed:  # those were logged
             logger.warning("%d ticks of %r were missed", missed - timer.failed, timer.name)
         timer.failed = 0
 

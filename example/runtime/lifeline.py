@@ -26,7 +26,7 @@ def die_with_parent() -> None:
     before = os.getppid()
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    # The parent may have died before the kernel was told: then no signal comes.
+    # If the parent died before prctl took effect, no signal comes.
     if os.getppid() != before or (parent and not parent.is_alive()):
         sys.exit(1)
 

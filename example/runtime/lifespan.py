@@ -22,7 +22,7 @@ async def of(file: ModuleType, process: Process) -> AsyncIterator[None]:
     """Run the body between the opening and the closing of the file's `lifespan()`, if it has one.
 
     Raises what its opening raises; exits with 0 if a stop comes before that has ended, with 2 if
-    it is no async context manager.
+    it is not an async context manager.
     """
     if not hasattr(file, "lifespan"):
         yield

@@ -13,7 +13,7 @@ from . import task
 def configure(level: str, form: str) -> None:
     """Send all of this process's logging to stdout: `form` is "text" or "json"."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # By line: else what a task prints is seen when 8 KiB of it have gathered.
+        # Line by line: otherwise what a task prints appears only in pieces of 8 KiB.
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

@@ -16,8 +16,8 @@ from uvicorn.importer import ImportFromStringError, import_from_string
 PREFIX = "UVICORN_"
 
 OURS: dict[str, Any] = {
-    # Longer than balancers leave a connection idle (60 s is common): else it may be closed here
-    # at the very moment at which a request is sent on it.
+    # Longer than balancers leave a connection idle (60 s is common): otherwise a
+    # connection may be closed here just as a request is sent on it.
     "timeout_keep_alive": 75,
     # It would cost more than many an answer.
     "access_log": False,
@@ -45,7 +45,7 @@ ELSEWHERE = {
     "use_colors": "set LOG_FORMAT",
     "timeout_graceful_shutdown": "set DRAIN_SECONDS",
     "timeout_worker_healthcheck": "set `watchdog` in supervisord.conf",
-    "version": "it is no option",
+    "version": "it is not an option",
 }
 """What uvicorn's command has and is something else here; and what that is."""
 

@@ -70,7 +70,7 @@ class Process:
         self.exit_at_once: int | None = None
         """If set, the status to exit with when the context is left, even if threads still run."""
         self.drain_seconds: float | None = None
-        """How long what is in hand may take to end. The manager is told, with AFTER_DRAIN added."""
+        """Seconds that running work may take to end. The service manager gets AFTER_DRAIN more."""
         self._told_to_stop = 0.0
         self._is_ready = False
         self._repeated = ""

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 logger = logging.getLogger(__name__)
 
 DATABASES = 16
-"""As many as a server has unless it is told otherwise."""
+"""The default number of databases of a server."""
 OLDEST = (6, 2)
 """The queue's scripts need commands that older servers lack."""
 INSTALL = (

@@ -89,7 +89,7 @@ class Cron:
             next(CronSim(self.expression, now, reverse=True))
         except Exception as error:
             why = str(error) or "it never comes"
-            raise ValueError(f"{self.expression!r} is no cron expression: {why}") from None
+            raise ValueError(f"{self.expression!r} is not a cron expression: {why}") from None
 
     def _time(self, ms: int) -> datetime:
         return datetime.fromtimestamp(ms / 1000, ZoneInfo(self.zone))
@@ -113,15 +113,15 @@ def _ms(moment: datetime) -> int:
 def check(schedule: object) -> list[str]:
     """What is wrong with a schedule, a dict of names and entries: one line a fault, by name."""
     if not isinstance(schedule, Mapping):
-        return ["SCHEDULE is no dict of names and entries"]
+        return ["SCHEDULE is not a dict of names and entries"]
     return [f"{name!r}: {fault}" for name, entry in schedule.items() for fault in _in(name, entry)]
 
 
 def _in(name: object, entry: object) -> Iterator[str]:
     if not isinstance(name, str) or not name.isprintable() or not name:
-        yield "its name is no printable text"
+        yield "its name is not printable text"
     if not isinstance(entry, Entry):
-        yield "is no Every(seconds, push) or Cron(expression, zone, push)"
+        yield "is neither Every(seconds, push) nor Cron(expression, zone, push)"
         return
     try:
         entry.check()
@@ -150,4 +150,4 @@ def encoded(item: object) -> bytes:
     try:
         return item.encode() if isinstance(item, str) else bytes(memoryview(item))  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
-        raise ValueError(f"{item!r} is no str that UTF-8 can hold, and no bytes") from None
+        raise ValueError(f"{item!r} is neither bytes nor a str that UTF-8 can hold") from None

@@ -61,7 +61,7 @@ def _configure(app: Any) -> uvicorn.Config:
         # uvicorn's other lines repeat ours.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)
-        # Else it reads WEB_CONCURRENCY, which some hosts set.
+        # Otherwise it reads WEB_CONCURRENCY, which some hosts set.
         config = uvicorn.Config(app, log_config=None, workers=1, **chosen)
         if config.ws == "auto":
             config.ws = _websocket  # type: ignore[assignment]

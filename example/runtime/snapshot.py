@@ -64,7 +64,7 @@ class Snapshot:
     """Pushed, or put off by its task, for a time that has not come."""
     dead: int
     oldest_seconds: float | None
-    """How long the oldest of the waiting items has waited; None if none waits, or nobody knows."""
+    """How long the oldest of the waiting items has waited; None if none waits, or if unknown."""
     workers: int
     """Those that have shown up in the last five seconds."""
     totals: dict[str, int]

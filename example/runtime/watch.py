@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 STRANGER_SECONDS = 10.0
-"""A server that is no Redis may log each look."""
+"""A server that is not Redis may log each check."""
 FREE_SECONDS = 5.0
 """A server that ended has this long to come back: it may be restarting."""
 

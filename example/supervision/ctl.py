@@ -55,7 +55,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self.ctl.output("ready\t\t\tShow the state of each process; exit status 0 if all are ready")
         self.ctl.output("ready <name> <name>\tThe same for some programs or processes")
         self.ctl.output("ready --wait <seconds>\tFirst wait until all are ready, at most that long")
-        self.ctl.output("ready --follow\t\tShow it anew every second, until Ctrl-C")
+        self.ctl.output("ready --follow\t\tShow it again every second, until Ctrl-C")
 
     def do_history(self, words: str) -> None:
         self._run(self._history, words)

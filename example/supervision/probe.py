@@ -94,7 +94,7 @@ def _ask_supervisord() -> str | None:
 def control() -> tuple[str, str, str]:
     """supervisord's control socket: its URL, username and password, as supervisorctl finds them.
 
-    Raises ValueError if there is no configuration that tells.
+    Raises ValueError if no configuration names it.
     """
     beside = os.path.dirname(sys.argv[0])
     places = [f"{beside}/../{name}" for name in reversed(NAMES)] + [*NAMES]
@@ -136,7 +136,7 @@ def _lives(where: str) -> bool:
 def _http(url: str, request: str) -> tuple[int, str]:
     """The status and all of the answer, from unix://PATH or SCHEME://HOST:PORT.
 
-    Raises OSError if there is none in SECONDS, ValueError if it is no HTTP.
+    Raises OSError if there is none in SECONDS, ValueError if it is not HTTP.
     """
     with connect(url) as connection:
         return _exchange(connection, request)
@@ -167,7 +167,7 @@ def _exchange(connection: socket.socket, request: str) -> tuple[int, str]:
 
 
 def _read(connection: socket.socket) -> bytes:
-    """The whole answer; only its beginning if that is no HTTP, since it may never end."""
+    """The whole answer; only its beginning if that is not HTTP, since it may never end."""
     answer = b""
     while chunk := connection.recv(65536):
         answer += chunk

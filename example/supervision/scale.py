@@ -72,7 +72,7 @@ class Numbers:
         """Program -> the number in the file at the time, and the number that was asked for."""
 
     def parse(self, plugin: Plugin, program: str, number: int) -> list[tuple[Any, Any]]:
-        """Read the file anew, as `reread` does.
+        """Read the file again, as `reread` does.
 
         Returns each group that runs the program, with what the file says of that group now.
         """

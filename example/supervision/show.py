@@ -69,7 +69,7 @@ class Screen:
         if not self.out.isatty():
             self.out.write("\n".join([*lines, "", ""]))
         else:
-            # Asked anew each time; a variable COLUMNS would not change with the window.
+            # Ask each time: a variable COLUMNS would not change with the window.
             size = os.get_terminal_size(self.out.fileno())
             columns, rows = size.columns or 80, size.lines or 24  # a serial line may know none
             if len(lines) >= rows > 1:

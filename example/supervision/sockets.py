@@ -62,7 +62,7 @@ class Sockets:
         self._left: list[Left] = []
 
     def before_exec(self, _filename: str, _argv: list[str], env: dict[str, str]) -> None:
-        # A program that listens on it again, as event loops do, sets the backlog anew.
+        # A program that listens on it again, as event loops do, sets the backlog again.
         config = getattr(self._plugin.process_of(env).group.config, "socket_config", None)
         if config and (backlog := config.get_backlog()):
             env["LISTEN_BACKLOG"] = str(backlog)

@@ -452,17 +452,17 @@ def test_the_latest_tick_is_one_that_counting_forward_finds_too(expression: str,
 WRONG = {
     "zone": (Cron("0 3 * * *", "Mars/Base", "x"), "time zone 'Mars/Base' is not known"),
     "folder": (Cron("0 3 * * *", "Europe", "x"), "time zone 'Europe' is not known"),
-    "words": (Cron("every day", "UTC", "x"), "'every day' is no cron expression"),
-    "never": (Cron("0 0 30 2 *", "UTC", "x"), "'0 0 30 2 *' is no cron expression"),
-    "no text": (Cron(5, "UTC", "x"), "5 is no cron expression"),  # type: ignore[arg-type]
+    "words": (Cron("every day", "UTC", "x"), "'every day' is not a cron expression"),
+    "never": (Cron("0 0 30 2 *", "UTC", "x"), "'0 0 30 2 *' is not a cron expression"),
+    "no text": (Cron(5, "UTC", "x"), "5 is not a cron expression"),  # type: ignore[arg-type]
     "zero": (Every(0, "x"), "use seconds from 0.001"),
     "nan": (Every(float("nan"), "x"), "use seconds from 0.001"),
     "minute": (Every("1m", "x"), "use seconds from 0.001"),  # type: ignore[arg-type]
-    "nothing": (Every(1, None), "None is no str"),  # type: ignore[arg-type]
-    "surrogate": (Every(1, "\udc80"), "is no str that UTF-8 can hold"),
+    "nothing": (Every(1, None), "None is neither bytes nor a str"),  # type: ignore[arg-type]
+    "surrogate": (Every(1, "\udc80"), "is neither bytes nor a str that UTF-8 can hold"),
     "empty-handed": (Every(1, lambda: "x"), "must take one argument"),  # type: ignore[misc,arg-type]
-    "string": ("0 3 * * *", "is no Every"),
-    "": (Every(1, "x"), "its name is no printable text"),
+    "string": ("0 3 * * *", "is neither Every"),
+    "": (Every(1, "x"), "its name is not printable text"),
 }
 
 
@@ -472,7 +472,7 @@ def test_every_fault_of_a_schedule_is_named() -> None:
     for fault, (name, (_, words)) in zip(faults, WRONG.items(), strict=True):
         assert fault.startswith(f"{name!r}: ")
         assert words in fault
-    assert check([]) == ["SCHEDULE is no dict of names and entries"]
+    assert check([]) == ["SCHEDULE is not a dict of names and entries"]
 
 
 def test_a_right_schedule_has_no_faults() -> None:

@@ -28,7 +28,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Tick:
-    """An entry of the schedule; None where nobody knows."""
+    """An entry of the schedule; None if something is unknown."""
 
     name: str
     when: str
