@@ -1,11 +1,11 @@
 -- STEP, by which a worker confirms items and takes more. Continues queue.lua.
 
-local MANY, SMALL = 128, 1024 -- the same where none has more bytes than that
+local MANY, SMALL = 128, 1024 -- the same, where the last ones had no more bytes than that
 
 -- The items that a STEP returns, and what it has to record and to remove for them.
 local function new_batch(first, want, bytes)
   return {
-    first = first, want = want, bytes = bytes, hold = 0,
+    first = first, want = want, bytes = bytes, must_empty = 0,
     items = {}, history = {}, fields = {}, removals = {}, from_inbox = 0,
   }
 end
@@ -25,7 +25,7 @@ local function add(batch, value, deaths, failures, item, mark)
 end
 
 local function reply_of(batch)
-  return { batch.items, batch.history, batch.hold }
+  return { batch.items, batch.history, batch.must_empty }
 end
 
 -- Drop the ids that the worker has done.
@@ -38,14 +38,14 @@ local function acknowledge(from)
 end
 
 -- If the same STEP has taken items before, its reply was lost: return them again. If they do not
--- all fit into the batch, hold is 1. Otherwise the worker might wait by BLMOVE, and give the item
--- that comes the id of one that it has not seen yet.
+-- all fit into the batch, must_empty is 1. Otherwise the worker might wait by BLMOVE, and give the
+-- item that comes the id of one that it has not seen yet.
 local function repeat_answer(batch)
   local last = tonumber(redis.call('HGET', hand, 'n') or batch.first)
   for id = batch.first, last - 1 do
     local value = redis.call('HGET', hand, id)
     if not add(batch, value, split(value)) then
-      batch.hold = 1
+      batch.must_empty = 1
       break
     end
   end
@@ -91,27 +91,35 @@ local function have_turn_alone(now)
   return owner == me
 end
 
-local function take_inbox(batch)
+-- As `add`, for items that are fresh, from the last one on. Most of a STEP's time is spent here.
+-- Returns how many of them fit, and the bytes of the largest.
+local function add_fresh(batch, found)
   local items, fields, bytes = batch.items, batch.fields, batch.bytes
-  local before, ask, most = #items, 1, MANY -- few at first
-  local n, id = before, batch.first + before
-  while n < batch.want do
-    ask = math.min(2 * ask, most, batch.want - n)
-    local taken = n - before
-    local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
-    if not found then break end
-    for i = #found, 1, -1 do
-      local item = found[i]
-      bytes = bytes - #item
-      if bytes < 0 and n > 0 then break end
-      if #item > SMALL then most = FEW end
-      n = n + 1
-      items[n], fields[2 * n - 1], fields[2 * n] = item, id, '0 0 ' .. item
-      id = id + 1
-    end
-    if n - before - taken < ask then break end
+  local n, before, largest = #items, #items, 0
+  for i = #found, 1, -1 do
+    local item = found[i]
+    if n > 0 and #item > bytes then break end
+    bytes = bytes - #item
+    if #item > largest then largest = #item end
+    n = n + 1
+    items[n], fields[2 * n - 1], fields[2 * n] = item, batch.first + n - 1, '0 0 ' .. item
   end
-  batch.bytes, batch.from_inbox = bytes, n - before
+  batch.bytes = bytes
+  return n - before, largest
+end
+
+local function take_inbox(batch)
+  local ask, most = 1, FEW -- one at first
+  while #batch.items < batch.want do
+    ask = math.min(2 * ask, most, batch.want - #batch.items)
+    local taken = batch.from_inbox
+    local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
+    if not found then return end
+    local fit, largest = add_fresh(batch, found)
+    batch.from_inbox = taken + fit
+    if fit < ask then return end
+    most = largest <= SMALL and MANY or FEW
+  end
 end
 
 local function move_to_hand(batch)
@@ -130,8 +138,9 @@ end
 -- Settles what is in `next` (see settle_next), and drops the ids lo..hi, which are done. Then takes
 -- up to `want` items of `bytes` altogether, or one larger item, as first, first + 1, …. If `me` has
 -- the turn for suspects, that is one of them; otherwise due retries, then items of the inbox.
--- Returns {items, history, hold}. history is {position, deaths, failures, mark, …} of the items
--- that have one. hold is 1 if all in hand must end before the worker takes or awaits more.
+-- Returns {items, history, must_empty}. history is {position, deaths, failures, mark, …} of the
+-- items that have one. must_empty is 1 if all in hand must end before the worker takes or awaits
+-- more.
 request.step = function()
   local batch = new_batch(tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
   local now = clock()
@@ -139,14 +148,14 @@ request.step = function()
   settle_next(me, tonumber(ARGV[8]))
   acknowledge(9)
   if repeat_answer(batch) or batch.want == 0 then
-    if redis.call('GET', alone) == me then batch.hold = 1 end
+    if redis.call('GET', alone) == me then batch.must_empty = 1 end
     return reply_of(batch)
   end
   if redis.call('EXISTS', suspects, alone, retry, later) > 0 then
     local few = math.min(batch.want, FEW)
     promote(now, few)
     if have_turn_alone(now) then
-      batch.hold = 1
+      batch.must_empty = 1
       if #ids_of(me) == 0 then take_due(batch, suspects, now, 1) end
       move_to_hand(batch)
       return reply_of(batch)
