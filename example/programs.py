@@ -88,7 +88,8 @@ def dashboard() -> None:
 
     async def main() -> None:
         async with process.Process("dashboard") as running:
-            page = site.make(access, settings.redis_url, settings.redis_key, schedule)
+            queue = (settings.redis_url, settings.redis_key, settings.queue_limit)
+            page = site.make(access, *queue, schedule)
             await serve.serve(running, page, host, port, query)
 
     process.run(main)

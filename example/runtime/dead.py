@@ -32,6 +32,8 @@ class Dead:
     """How many workers died with it in hand."""
     size: int
     """How many bytes it has."""
+    is_item: bool
+    """Whether it is one: somebody else may have added to the stream."""
 
 
 async def dead(url: str, key: str, count: int = 50, before: str | None = None) -> list[Dead]:
@@ -57,12 +59,17 @@ async def requeue(url: str, key: str, id: str | None) -> int:  # noqa: A002 the 
     """
     async with _asking(url, key) as ask:
         if id is not None:
-            return int(await ask("requeue", id, id)) if _is_id(id) else 0
+            return int((await ask("requeue", id, id))[0]) if _is_id(id) else 0
         # Items that die meanwhile stay. Otherwise this might never end.
-        newest = await ask("dead", "+", 1, 0)
-        count = 0
-        while newest and (moved := int(await ask("requeue", "-", newest[0][0]))):
+        entries = await ask("dead", "+", 1, 0)
+        newest: bytes | None = entries[0][0] if entries else None
+        count, last, lo = 0, None, b"-"
+        while last != newest:
+            moved, last = await ask("requeue", lo, newest)
             count += moved
+            if last is None:
+                break
+            lo = b"(" + last
         return count
 
 
@@ -107,15 +114,22 @@ def _is_id(text: str) -> bool:
 
 def _dead(entry: list[Any]) -> Dead:
     entry_id, item, size, why, failures, deaths = entry
+    no_item = "" if item is not None else "holds no item: not of this queue"
     return Dead(
         id=entry_id.decode(),
         time=int(entry_id.partition(b"-")[0]) / 1000,
-        item=item,
-        why=why.decode(errors="replace"),
-        failures=int(failures or 0),
-        deaths=int(deaths or 0),
-        size=size,
+        item=item or b"",
+        why=no_item or (why or b"").decode(errors="replace"),
+        failures=_number(failures),
+        deaths=_number(deaths),
+        size=size or 0,
+        is_item=not no_item,
     )
+
+
+def _number(text: bytes | None) -> int:
+    """0 where another program has written something else."""
+    return int(text) if text and len(text) < 20 and text.isdigit() else 0
 
 
 @asynccontextmanager

@@ -2,11 +2,19 @@
 
 local SILENT = 5000 -- ms, as LEASE in queue.py: a worker that has not shown up for longer is dead
 
+local wrong = {} -- keys that hold something else
+
+-- The reply to if_right_type of this key; `otherwise` where the key holds something else.
+local function known(key, reply, otherwise)
+  if not reply then wrong[#wrong + 1] = key end
+  return reply or otherwise
+end
+
 -- The time in ms since which an item is due in a sorted set, or nil.
 local function due_since(now)
   local since
   for _, zset in ipairs({ retry, suspects, later }) do
-    local first = if_right_type('ZRANGE', zset, 0, 0, 'WITHSCORES') or {}
+    local first = known(zset, if_right_type('ZRANGE', zset, 0, 0, 'WITHSCORES'), {})
     local at = first[2] and due_at(first[2], now)
     if at and at <= now then since = math.min(since or at, at) end
   end
@@ -15,10 +23,11 @@ end
 
 -- LOOK: the queue at this moment; changes nothing.
 -- Returns {now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, totals,
--- samples, ticks}. `waiting` counts items on the list, and those that are due; retrying and later
--- are not due. `workers` counts those that live. `listed` counts items on the list or on the way
--- from there to a hand, `held` those in a hand. `due` is the time in ms since which an item is due,
--- or ''. The totals and the ticks are {field, value, …}.
+-- samples, ticks, wrong}. `waiting` counts items on the list, and those that are due; retrying and
+-- later are not due. `workers` counts those that live. `listed` counts items on the list or on the
+-- way from there to a hand, `held` those in a hand. `due` is the time in ms since which an item is
+-- due, or ''. The totals and the ticks are {field, value, …}. `wrong` are the keys that hold
+-- something else, and count as empty.
 public.look = function()
   local now = clock()
   redis.call('LLEN', inbox) -- raises WRONGTYPE, since a queue that is no list must not look empty
@@ -26,8 +35,10 @@ public.look = function()
   local alive = redis.call('ZCOUNT', workers, now - SILENT, '+inf')
   return {
     now, size.waiting, size.in_hand, size.held, size.retry + size.suspects, size.later,
-    if_right_type('XLEN', dead) or 0, alive, size.listed, due_since(now) or '',
-    if_right_type('HGETALL', totals) or {}, if_right_type('LRANGE', samples, 0, -1) or {},
-    if_right_type('HGETALL', ticks) or {},
+    known(dead, if_right_type('XLEN', dead), 0), alive, size.listed, due_since(now) or '',
+    known(totals, if_right_type('HGETALL', totals), {}),
+    known(samples, if_right_type('LRANGE', samples, 0, -1), {}),
+    known(ticks, if_right_type('HGETALL', ticks), {}),
+    wrong,
   }
 end

@@ -5,12 +5,12 @@ One request, LOOK in queue_look.lua, which changes nothing.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import runs
 from .link import Connection
-from .queue import VIEW_SHA, VIEW_SOURCE, script
+from .queue import VIEW_SHA, VIEW_SOURCE, keys, script
 
 SPAN = 600.0  # seconds that the samples cover
 RATE_SPAN = 60.0  # seconds over which a rate is taken
@@ -19,13 +19,16 @@ RATES = ("pushed", "taken", "done", "failed")
 _ENDS = ("failed", "redelivered", "killed", "back", "parked")
 """What becomes of an item that was taken, but done: see queue_count.lua."""
 TOTALS = (*RATES, "retried", "dead", "redelivered")
+_MOST = 1 << 63
+"""Redis counts no further."""
+_LAST_TIME = 10**14
+"""A time in ms beyond that, in the year 5138, is none."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The queue at one second."""
+class Sample(NamedTuple):
+    """The queue at one moment, as a worker or beat has noted it: see queue_count.lua."""
 
-    time: int
+    time: float
     """Seconds since the epoch, by Redis's clock."""
     waiting: int
     in_hand: int
@@ -34,6 +37,10 @@ class Sample:
     taken: int
     done: int
     failed: int
+    listed: int
+    """How many items had come on the list so far, less those that others had removed from it."""
+    runs: list[int]
+    """See Snapshot.run_counts."""
 
 
 @dataclass(frozen=True)
@@ -78,77 +85,101 @@ class Snapshot:
     samples: list[Sample]
     """One a second, oldest first, of the last ten minutes."""
     schedule: list[Entry]
-    oldest_is_least: bool = False
+    oldest_is_least: bool
     """Whether it may be more: there are no samples of then."""
-    run_counts: list[int] = field(default_factory=list)
+    run_counts: list[int]
     """So many tasks, so far, have run in each class of `runs.BOUNDS`, and at last beyond those."""
+    listed: int
+    """On the list, or on the way from there to a hand: what QUEUE_LIMIT bounds."""
+    ages: list[float | None]
+    """`oldest_seconds` at each of the samples."""
+    sampled: float | None
+    """When a worker or beat took the last sample, in seconds since the epoch; None: never."""
+    unreadable: list[str]
+    """Keys of the queue, or fields of them, in which something else is; they count as empty."""
 
 
 async def read(url: str, key: str) -> Snapshot:
     """The queue `key` at this moment. Raises one of link.ERRORS."""
     connection = Connection(url, key, ("SCRIPT", "LOAD", VIEW_SOURCE))
     try:
-        return parsed(await connection.call((*script(key, "", VIEW_SHA), "look")))
+        return parsed(await connection.call((*script(key, "", VIEW_SHA), "look")), key)
     finally:
         await connection.close()
 
 
-class Record(NamedTuple):
-    """A sample as Redis keeps it: see queue_count.lua."""
-
-    time: int  # ms
-    waiting: int
-    in_hand: int
-    pushed: int
-    taken: int
-    done: int
-    failed: int
-    listed: int  # how many had come on the list so far
-    runs: list[int]
+def _sample(packed: bytes) -> Sample:
+    time, *numbers = map(int, packed.split())
+    if not 0 <= time < _LAST_TIME or max(map(abs, numbers), default=0) >= _MOST:
+        raise ValueError
+    waiting, in_hand, pushed, taken, done, failed, listed, *runs = numbers
+    return Sample(time / 1000, waiting, in_hand, pushed, taken, done, failed, listed, runs)
 
 
-def _record(packed: bytes) -> Record:
-    time, waiting, in_hand, pushed, taken, done, failed, listed, *runs = map(int, packed.split())
-    return Record(time, waiting, in_hand, pushed, taken, done, failed, listed, runs)
-
-
-def _records(samples: list[bytes]) -> Iterator[Record]:
+def _samples(packed: list[bytes]) -> Iterator[Sample]:
     """Those that can be read: another version's may look different."""
-    for packed in samples:
+    for each in packed:
         with contextlib.suppress(ValueError):
-            yield _record(packed)
+            yield _sample(each)
 
 
-def parsed(reply: list[Any]) -> Snapshot:
-    """What the reply to LOOK says."""
-    now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
-    totals, packed, ticks = rest
-    counts = {name.decode(): int(value) for name, value in _pairs(totals)}
-    out = left_the_list(counts)
+def parsed(reply: list[Any], key: str) -> Snapshot:
+    """What the reply to LOOK of the queue `key` says."""
+    ms, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
+    totals, packed, ticks, wrong = rest
+    now = ms / 1000
+    counts, no_counts = _numbers(totals, _MOST)
+    last_ticks, no_ticks = _numbers(ticks, _LAST_TIME)
     known = {name: counts.get(name, 0) for name in TOTALS}
-    known["done"] = max(0, counts.get("taken", 0) - held - sum(counts.get(k, 0) for k in _ENDS))
+    out = left_the_list(counts)
+    known["done"] = max(0, known["taken"] - held - sum(counts.get(k, 0) for k in _ENDS))
     known["pushed"] = out + listed + counts.get("came", 0)
     run_counts = [counts.get(f"run{number}", 0) for number in range(runs.CLASSES)]
-    record = Record(
+    present = Sample(
         *(now, waiting, in_hand, *(known[name] for name in RATES), out + listed, run_counts)
     )
-    records = list(_records(packed))
-    recent = [each for each in records if now - SPAN * 1000 <= each.time <= now]
-    oldest, is_least = oldest_seconds([*records, record], out)
-    if due and (oldest is None or now - int(due) >= oldest * 1000):
-        oldest, is_least = max(0.0, (now - int(due)) / 1000), False
+    samples = [each for each in _samples(packed) if each.time <= now]
+    recent = [each for each in samples if now - SPAN <= each.time]
+    oldest, is_least = oldest_seconds([*samples, present], out)
+    if due:
+        oldest = max(oldest or 0.0, _between(int(due) / 1000, now))
+    names = keys(key)
     return Snapshot(
-        *(now / 1000, waiting, in_hand, retrying, later, dead),
+        *(now, waiting, in_hand, retrying, later, dead),
         oldest_seconds=oldest,
         workers=workers,
         totals=known,
-        rates=_rates([*recent, record]),
+        rates=_rates([*recent, present]),
         run_seconds=_run_seconds(recent, run_counts, counts.get("run_ms", 0)),
-        samples=[Sample(each.time // 1000, *each[1:7]) for each in recent],
-        schedule=_schedule(ticks, counts),
+        samples=recent,
+        schedule=_schedule(last_ticks, counts),
         oldest_is_least=is_least,
         run_counts=run_counts,
+        listed=listed,
+        ages=list(_ages(recent, known["taken"] - out)),
+        sampled=samples[-1].time if samples else None,
+        unreadable=[
+            *(each.decode() for each in wrong),
+            *(f"{names[6]} {name}" for name in no_ticks),
+            *(f"{names[7]} {name}" for name in no_counts),
+        ],
     )
+
+
+def _numbers(flat: list[bytes], end: int) -> tuple[dict[str, int], list[str]]:
+    """The whole numbers below `end`, either way, in field, value, …; and the fields without one."""
+    numbers, others = {}, []
+    for field, value in zip(flat[::2], flat[1::2], strict=True):
+        name = field.decode(errors="replace")
+        try:
+            number = int(value)
+        except ValueError:
+            number = end
+        if abs(number) < end:
+            numbers[name] = number
+        else:
+            others.append(name)
+    return numbers, others
 
 
 def left_the_list(counts: Mapping[str, int]) -> int:
@@ -160,39 +191,58 @@ def left_the_list(counts: Mapping[str, int]) -> int:
     return counts.get("taken", 0) - counts.get("again", 0) - counts.get("back", 0)
 
 
-def oldest_seconds(records: Sequence[Record], out: int) -> tuple[float | None, bool]:
+def oldest_seconds(samples: Sequence[Sample], out: int) -> tuple[float | None, bool]:
     """How long the next item of the list has waited, and whether it may be longer.
 
-    The last record is of this moment. The list is first in, first out: when `out` items have left
+    None with False: there is no item; None with True: nobody took a sample before or since it came.
+
+    The last sample is of this moment. The list is first in, first out: when `out` items have left
     it, the next one came when the number of all that had come on it rose above `out`. What was put
     back counts as if it had been the last to be taken. Where others have removed items from the
     list, the number falls: so only what is later than its last rise counts.
     """
-    now = records[-1]
+    now = samples[-1]
     if now.listed <= out:
         return None, False
     came, before = now, None
-    for record in reversed(records[:-1]):
-        if record.listed <= out:
-            before = record
+    for each in reversed(samples[:-1]):
+        if each.listed <= out:
+            before = each
             break
-        came = record
-    seconds = max(0, now.time - came.time) / 1000
-    return seconds, before is None or came.time - before.time > GAP * 1000
+        came = each
+    is_least = before is None or came.time - before.time > GAP
+    return None if is_least and came is now else _between(came.time, now.time), is_least
 
 
-def _rates(records: Sequence[Record]) -> dict[str, float]:
-    now = records[-1]
-    before = next(each for each in records if each.time >= now.time - RATE_SPAN * 1000)
-    if now.time - before.time < 1000:
+def _between(earlier: float, later: float) -> float:
+    """Seconds, exact to the ms as Redis's times are; 0 where its clock was set back."""
+    return max(0.0, round(later - earlier, 3))
+
+
+def _ages(samples: Sequence[Sample], not_out: int) -> Iterator[float | None]:
+    """How long the oldest had waited at each of the samples.
+
+    A sample does not say how many items had left the list by then. But no more than those that
+    waited were on it; and of those taken, no more had come from elsewhere or back than until now,
+    which is `not_out`.
+    """
+    for number, each in enumerate(samples):
+        out = max(each.listed - each.waiting, each.taken - not_out)
+        yield oldest_seconds(samples[: number + 1], out)[0]
+
+
+def _rates(samples: Sequence[Sample]) -> dict[str, float]:
+    now = samples[-1]
+    before = next(each for each in samples if each.time >= now.time - RATE_SPAN)
+    seconds = now.time - before.time
+    if seconds < 1:
         return {}
-    seconds = (now.time - before.time) / 1000
     # Less than before: Redis was flushed meanwhile.
     return {name: max(0, getattr(now, name) - getattr(before, name)) / seconds for name in RATES}
 
 
 def _run_seconds(
-    recent: Sequence[Record], run_counts: list[int], milliseconds: int
+    recent: Sequence[Sample], run_counts: list[int], milliseconds: int
 ) -> dict[str, float]:
     count = sum(run_counts)
     if not count:
@@ -205,11 +255,10 @@ def _run_seconds(
     return {"sum": milliseconds / 1000, "count": count, **quantiles}
 
 
-def _schedule(ticks: list[bytes], counts: Mapping[str, int]) -> list[Entry]:
-    last = {name.decode(errors="replace"): int(value) / 1000 for name, value in _pairs(ticks)}
-    missed = {name: counts.get(f"missed:{name}", 0) for name in last if name}
-    return [Entry(name, last[name] or None, missed[name]) for name in sorted(missed)]
-
-
-def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
+def _schedule(ticks: Mapping[str, int], counts: Mapping[str, int]) -> list[Entry]:
+    """Without the entry of beat's trial, which has no name."""
+    return [
+        Entry(name, ticks[name] / 1000 or None, counts.get(f"missed:{name}", 0))
+        for name in sorted(ticks)
+        if name
+    ]

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from supervisor.states import ProcessStates
 
 from ..runtime.runs import BOUNDS
+from . import troubles
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -36,25 +37,28 @@ TOTALS = {
 }
 
 
-def text(snapshot: "Snapshot | None", programs: "list[Program] | None") -> bytes:
-    """All metrics of this moment.
+def text(snapshot: "Snapshot | None", limit: int, programs: "list[Program] | None") -> bytes:
+    """All metrics of this moment; no more than `limit` items may wait.
 
     None means that Redis, or supervisord, does not answer: then `queue_up` or `supervisord_up` is
     0, and its other metrics are left out.
     """
-    return generate_latest(_Moment(snapshot, programs))
+    return generate_latest(_Moment(snapshot, limit, programs))
 
 
 class _Moment(Collector):
-    def __init__(self, snapshot: "Snapshot | None", programs: "list[Program] | None") -> None:
+    def __init__(
+        self, snapshot: "Snapshot | None", limit: int, programs: "list[Program] | None"
+    ) -> None:
         self.snapshot = snapshot
+        self.limit = limit
         self.programs = programs
 
     def collect(self) -> "Iterator[Metric]":
         there = self.snapshot is not None
         yield _gauge("queue_up", "Whether the Redis that holds the queue answers", there)
         if self.snapshot:
-            yield from _queue(self.snapshot)
+            yield from _queue(self.snapshot, self.limit)
             yield from _schedule(self.snapshot)
         yield _gauge("supervisord_up", "Whether supervisord answers", self.programs is not None)
         if self.programs:
@@ -66,11 +70,15 @@ def _gauge(name: str, about: str, value: float) -> "Metric":
     return Gauge(name, about, value=float(value))
 
 
-def _queue(now: "Snapshot") -> "Iterator[Metric]":
+def _queue(now: "Snapshot", limit: int) -> "Iterator[Metric]":
     items = Gauge("queue_items", "Items that the queue holds", labels=["state"])
     for state in ("waiting", "in_hand", "retrying", "later", "dead"):
         items.add_metric([state], getattr(now, state))
     yield items
+    yield _gauge("queue_full", "Whether pushes are refused", troubles.is_full(now, limit))
+    if now.sampled is not None:
+        silent = max(0.0, now.time - now.sampled)
+        yield _gauge("queue_silent_seconds", "Since a worker or beat reported last", silent)
     oldest = now.oldest_seconds if now.waiting else 0.0
     if oldest is not None:
         yield _gauge("queue_oldest_item_age_seconds", "How long the oldest has waited", oldest)

@@ -21,7 +21,7 @@ from ..runtime.outage import explained
 from ..runtime.producer import MOST_ITEMS, Producer, QueueFullError
 from ..runtime.redis_url import redacted
 from ..settings import Settings
-from . import queue_text
+from . import queue_text, troubles
 
 DESCRIPTION = "Show the state of the queue and the dead items, and repair it."
 EPILOG = (
@@ -29,6 +29,7 @@ EPILOG = (
     " `scripts/with-env example-queue …` takes them from .env."
 )
 
+_BULK_LEAST = 2**20  # bytes of an item that each Redis takes, however it is set up
 _ITEMS = "put -- before items that begin with a hyphen"
 
 Outcome = tuple[int, dict[str, Any], str]
@@ -49,8 +50,9 @@ def main() -> None:
         _fail(f"queue full: {error}: see QUEUE_LIMIT")
     except ERRORS as error:
         where = redacted(settings.redis_url)
-        what = "refuses" if isinstance(error, REFUSALS) else "away"
-        _fail(f"Redis {what} at {where}: {explained(error, where)}")
+        hints = getattr(error, "__notes__", [])
+        what = "refuses" if hints or isinstance(error, REFUSALS) else "away"
+        _fail("; ".join([f"Redis {what} at {where}: {explained(error, where)}", *hints]))
     except KeyboardInterrupt:
         sys.exit(130)
     _tell(json.dumps(fields) if arguments.json else text)
@@ -142,8 +144,9 @@ async def _status(settings: Settings, arguments: argparse.Namespace) -> Outcome:
     }
     fields["schedule"] = [vars(entry) for entry in now.schedule]
     where = f"{settings.redis_key} at {redacted(settings.redis_url)}"
-    fields["troubles"] = queue_text.troubles(now, settings.queue_limit)
-    status = int(arguments.check and bool(fields["troubles"]))
+    wrong = troubles.of_queue(now, settings.queue_limit)
+    fields["troubles"] = [each.text for each in wrong]
+    status = int(arguments.check and bool(wrong))
     return status, fields, queue_text.status(now, where, fields["troubles"])
 
 
@@ -191,9 +194,28 @@ async def _push(settings: Settings, arguments: argparse.Namespace) -> Outcome:
         producer = Producer(settings.redis_url, settings.redis_key, settings.queue_limit)
         try:
             await producer.push_many(items)
+        except ERRORS as error:
+            if hint := await _hint(settings, items, error):
+                error.add_note(hint)
+            raise
         finally:
             await producer.close()
     return 0, {"pushed": len(items)}, f"{len(items):,} pushed"
+
+
+async def _hint(settings: Settings, items: list[bytes], error: Exception) -> str:
+    """Why a Redis that is there may not have taken them, or ''. It closes the connection then, and
+    seldom gets to say why.
+    """
+    whole = sum(map(len, items))
+    if whole <= _BULK_LEAST or (isinstance(error, REFUSALS) and "Protocol" not in str(error)):
+        return ""
+    try:
+        await snapshot.read(settings.redis_url, settings.redis_key)
+    except ERRORS:
+        return ""
+    sizes = f"{whole:,} bytes, {max(map(len, items)):,} of one item"
+    return f"it takes no {sizes}: see its proto-max-bulk-len and client-query-buffer-limit"
 
 
 def _read(are_ended_by_nul: bool) -> list[bytes]:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from ..runtime.dead import Dead, shown
 from ..runtime.snapshot import TOTALS, Snapshot
+from .words import duration, span
 
-LATE_SECONDS = 60.0  # an item that waits longer is a trouble
 ITEM = 200  # characters of a dead item
 WHY = 300  # characters of the reason why it is dead
 _Row = tuple[str, str, str]
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def status(now: Snapshot, where: str, wrong: Sequence[str]) -> str:
@@ -18,20 +17,6 @@ def status(now: Snapshot, where: str, wrong: Sequence[str]) -> str:
     blocks = [[where, *told], _table(_places(now)), _table(_totals(now))]
     blocks += [_table(_schedule(now))]
     return "\n\n".join("\n".join(block) for block in blocks if block)
-
-
-def troubles(now: Snapshot, limit: int) -> list[str]:
-    """What is wrong, one line each; `limit` is how many items may wait."""
-    found = []
-    if now.waiting >= limit:
-        found.append(f"full, so pushes are refused and ticks missed: QUEUE_LIMIT is {limit:,}")
-    if now.waiting and not now.workers:
-        found.append(f"{now.waiting:,} waiting, and no worker runs")
-    if now.oldest_seconds is not None and now.oldest_seconds >= LATE_SECONDS:
-        found.append(f"the oldest has waited for {_oldest(now)}")
-    if now.dead:
-        found.append(f"{now.dead:,} dead: example-queue dead")
-    return found
 
 
 def _places(now: Snapshot) -> list[_Row]:
@@ -56,7 +41,7 @@ def _totals(now: Snapshot) -> list[_Row]:
         rate = f"{now.rates[name]:>8,.1f}" if name in now.rates else ""
         rows.append((name, f"{now.totals[name]:,}", rate))
     if now.run_seconds:
-        p50, p95, p99 = (short(now.run_seconds[f"p{share}"]) for share in (50, 95, 99))
+        p50, p95, p99 = (duration(now.run_seconds[f"p{share}"]) for share in (50, 95, 99))
         rows.append(("run time", p50, f"half; 95 % up to {p95}, 99 % up to {p99}"))
     return rows
 
@@ -82,7 +67,7 @@ def dead(found: Sequence[Dead], now: float) -> str:
     lines = []
     for each in found:
         lines.append(
-            f"{each.id}  {span(max(0.0, now - each.time))} ago,"
+            f"{each.id}  {span(now - each.time)} ago,"
             f" {_counted(each.failures, 'failed attempt')},"
             f" {_counted(each.deaths, 'worker')} died, {_counted(each.size, 'byte')}"
         )
@@ -92,20 +77,3 @@ def dead(found: Sequence[Dead], now: float) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def span(seconds: float) -> str:
-    """A time in its two largest units: "2 min 3 s"."""
-    left, parts = int(seconds), list[str]()
-    for size, unit in _UNITS:
-        if left >= size or parts or size == 1:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(parts[:2])
-
-
-def short(seconds: float) -> str:
-    """A short time in the unit that fits: "3 ms"."""
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.2g} ms"
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -265,7 +265,7 @@ class RealHistory(History):
     def judge_counts(self) -> None:
         """What came is done, dead, or there."""
         found = snapshot.parsed(
-            self.server.client.execute_command(*script(KEY, "", VIEW_SHA), "look")
+            self.server.client.execute_command(*script(KEY, "", VIEW_SHA), "look"), KEY
         )
         there, totals = self.server.everything(), found.totals
         to_come = sum(

@@ -5,10 +5,40 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from playwright.sync_api import Page, expect
+
 from ..launchers import Launcher
+from ..layout import ROOT, Layout
+from ..package import package
 from ..server import Server, free_port
 
 TOKEN = "correct-horse-battery-staple"  # noqa: S105 of the tests alone
+PAYLOAD = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'{{7*7}}\u202e\x1b[31m"
+TASKS = """
+import logging
+
+from .runtime.task import GiveUp
+
+
+async def work(item: str) -> None:
+    if item.startswith("bad"):
+        raise GiveUp(f"of no use: {item}")
+    logging.getLogger(__name__).info("WORKING: %s", item)
+"""
+SCHEDULE = """
+from .runtime.schedule import Cron, Every
+
+SCHEDULE = {
+    "ok": Every(1, "ok"),
+    "<b>nightly</b>": Cron("0 3 * * *", "Europe/Berlin", "nightly"),
+}
+"""
+# Its status is what it likes.
+LOUD = """
+[program:loud]
+command = python -c "import os, socket, time; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(('READY=1\\nSTATUS=' + os.environ['PAYLOAD']).encode(), os.environ['NOTIFY_SOCKET']); time.sleep(1000)"
+"""  # noqa: E501
+WAIT_MS = 10_000
 
 
 class Answer(NamedTuple):
@@ -68,3 +98,29 @@ class Dashboard(Launcher, Asking):
         super().__init__(folder, redis, ["example-dashboard"])
         self.page_port = free_port()
         self.environ |= {"DASHBOARD_PORT": str(self.page_port), "DASHBOARD_TOKEN": TOKEN}
+
+
+class Shown(Layout, Asking):
+    """Everything under supervisord, with the drop-in for the page."""
+
+    def __init__(self, folder: Path, redis: Server) -> None:
+        super().__init__(folder, redis)
+        self.page_port = free_port()
+        files = package(folder / "code", tasks=TASKS, schedule=SCHEDULE)
+        self.environ |= {"DASHBOARD_PORT": str(self.page_port), "PYTHONPATH": files}
+        (folder / "var" / "dashboard.token").write_text(f"{TOKEN}\n")
+        self.override("dashboard", (ROOT / "supervisord.d/dashboard.conf.example").read_text())
+
+    def dead(self) -> int:
+        return int(self.redis.client.xlen("{TESTING}:dead"))
+
+    def bury(self, *items: str) -> None:
+        for item in items:
+            self.push(item.encode())
+        self.eventually(lambda: self.dead() == len(items))
+
+
+def see(page: Page, selector: str, *words: str) -> None:
+    """Wait until all of these are there."""
+    for each in words:
+        expect(page.locator(selector)).to_contain_text(each, timeout=WAIT_MS)

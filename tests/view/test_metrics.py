@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from example.runtime.snapshot import Entry, Snapshot
-from example.view import metrics
+from example.view import metrics, troubles
 from example.view.programs import Program
 
 from ..layout import ROOT
@@ -22,6 +22,7 @@ needs_promtool = pytest.mark.skipif(
     not shutil.which("promtool"), reason="promtool is not there (Debian: prometheus)"
 )
 
+LIMIT = 4  # of items that may wait
 SNAPSHOT = Snapshot(
     time=1000.5,
     waiting=3,
@@ -36,6 +37,11 @@ SNAPSHOT = Snapshot(
     run_seconds={"sum": 1.5, "count": 10, "p50": 0.1, "p95": 0.2, "p99": 0.4},
     run_counts=[3, 4, 2, *[0] * 9, 1],
     samples=[],
+    ages=[],
+    listed=3,
+    oldest_is_least=False,
+    sampled=1000.0,
+    unreadable=[],
     schedule=[Entry('odd "name"\n\udcff', 999.5, 2), Entry("never", None, 0)],
 )
 WORKER = Program(
@@ -63,7 +69,8 @@ FRESH = replace(WORKER, name="fresh", pid=0, state="BACKOFF", ready=False, memor
 def read(snapshot: Snapshot | None, programs: list[Program] | None) -> dict[str, float]:
     """name{label="value",…} -> value, by the client's own parser, without the label `program`."""
     found = {}
-    for family in text_string_to_metric_families(metrics.text(snapshot, programs).decode()):
+    text = metrics.text(snapshot, LIMIT, programs).decode()
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = [f"{k}={v}" for k, v in sorted(sample.labels.items()) if k != "program"]
             found[f"{sample.name}{{{','.join(labels)}}}"] = sample.value
@@ -76,6 +83,8 @@ def test_everything_known_is_there() -> None:
         "queue_up{}": 1,
         "queue_items{state=waiting}": 3,
         "queue_items{state=dead}": 5,
+        "queue_full{}": 0,
+        "queue_silent_seconds{}": 0.5,
         "queue_oldest_item_age_seconds{}": 61.5,
         "queue_workers{}": 2,
         "queue_pushed_total{}": 7,
@@ -122,11 +131,23 @@ def test_an_age_that_is_not_known_is_not_zero() -> None:
     age = "queue_oldest_item_age_seconds{}"
     assert age not in read(unknown, None)
     assert read(replace(unknown, waiting=0), None)[age] == 0
+    assert "queue_silent_seconds{}" not in read(replace(SNAPSHOT, sampled=None), None)
+
+
+def test_the_alerts_judge_as_the_page_and_the_command_do() -> None:
+    """Where they tell of a trouble, its expression holds, and nowhere else."""
+    alerts = (PROMETHEUS / "alerts.yml").read_text()
+    assert f"queue_oldest_item_age_seconds > {troubles.LATE_SECONDS:.0f}\n" in alerts
+    assert f"queue_silent_seconds > {troubles.SILENT_SECONDS:.0f}\n" in alerts
+    for listed in (LIMIT - 1, LIMIT):
+        now = replace(SNAPSHOT, listed=listed)
+        told = any("full" in each.text for each in troubles.of_queue(now, LIMIT))
+        assert read(now, None)["queue_full{}"] == told == (listed == LIMIT)
 
 
 @needs_promtool
 def test_names_are_as_prometheus_wants_them() -> None:
-    text = metrics.text(SNAPSHOT, [APP, WORKER])
+    text = metrics.text(SNAPSHOT, LIMIT, [APP, WORKER])
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

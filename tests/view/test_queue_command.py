@@ -2,16 +2,23 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from example.runtime.queue import keys
+from example.runtime.runs import CLASSES
 
 from ..launchers import SCRIPTS
 from ..server import Server, free_port
 
 KEY = "TESTING"
-DEAD = f"{{{KEY}}}:dead"
+RETRY, DEAD, TICKS, TOTALS, SAMPLES = (
+    f"{{{KEY}}}:{name}" for name in ("retry", "dead", "ticks", "totals", "samples")
+)
 ODD = b"\0\xff\x1b[2J 'quoted'\n"
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -46,7 +53,14 @@ def bury(redis: Server, *items: bytes) -> list[str]:
     return [client.xadd(DEAD, {"item": item} | fields).decode() for item in items]
 
 
-def test_the_status_of_a_quiet_queue_says_that_all_is_well(run: Run) -> None:
+def sample(redis: Server, seconds_ago: float = 0.0) -> None:
+    """Have a worker or beat been heard of so long ago."""
+    at = round((time.time() - seconds_ago) * 1000)
+    redis.client.rpush(SAMPLES, f"{at}" + " 0" * (7 + CLASSES))
+
+
+def test_the_status_of_a_quiet_queue_says_that_all_is_well(redis: Server, run: Run) -> None:
+    sample(redis)
     for arguments in ((), ("status",)):
         done = run(*arguments)
         assert b"all is well" in done.stdout
@@ -57,7 +71,7 @@ def test_the_status_of_a_quiet_queue_says_that_all_is_well(run: Run) -> None:
 def test_a_full_queue_is_not_well(redis: Server, run: Run) -> None:
     """With --check the exit status tells a monitor."""
     redis.client.lpush(KEY, *"abc")
-    full = b"  ! full, so pushes are refused and ticks missed: QUEUE_LIMIT is 3\n"
+    full = b"  ! The queue is full (QUEUE_LIMIT=3): pushes are refused\n"
     for arguments, limit, status, is_told in (
         (["status", "--check"], "3", 1, True),
         (["status", "--check"], "4", 1, False),
@@ -68,27 +82,77 @@ def test_a_full_queue_is_not_well(redis: Server, run: Run) -> None:
 
 
 def test_the_status_tells_what_is_wrong_first(redis: Server, run: Run) -> None:
+    sample(redis)
     redis.client.lpush(KEY, *"abc")
     bury(redis, b"x")
     lines = run().stdout.decode().splitlines()
     assert lines[:3] == [
         f"{KEY} at {redis.url}",
-        "  ! 3 waiting, and no worker runs",
-        "  ! 1 dead: example-queue dead",
+        "  ! Items wait, and no worker takes them",
+        "  ! The dead list is not empty",
     ]
 
 
+def test_that_neither_worker_nor_beat_runs_is_told(redis: Server, run: Run) -> None:
+    """Nobody knows then how long items wait that came since; and a wrong key is noticed."""
+    assert b"  ! No worker or beat has ever used this queue: is REDIS_KEY right?" in run().stdout
+    sample(redis, seconds_ago=3600)
+    assert b"  ! No worker or beat has reported since " in run().stdout
+    redis.client.lpush(KEY, "new")
+    done = run("status", "--check")
+    assert (done.returncode, b"the oldest for an unknown time" in done.stdout) == (1, True)
+    assert told(run("--json"))["oldest_seconds"] is None
+    sample(redis)
+    assert b"reported" not in run().stdout
+
+
+def test_a_value_of_another_program_is_named_and_hides_nothing_else(
+    redis: Server, run: Run
+) -> None:
+    sample(redis)
+    odd: Any = {"taken": "x", b"\xff": "7", "failed": "9" * 5000, "missed:ok": "?", "came": "4"}
+    redis.client.hset(TOTALS, mapping=odd)
+    redis.client.hset(TICKS, mapping={"ok": str(1 << 62), "\x1b[2J": "x", "good": "1000"})
+    redis.client.rpush(SAMPLES, "x", "9" * 400 + " 0" * 20)
+    redis.client.set(RETRY, "x")
+    status = told(run("--json"))
+    assert status["totals"]["pushed"] == 4
+    assert status["schedule"] == [{"name": "good", "last": 1.0, "missed": 0}]
+    out = run().stdout.decode()
+    (line,) = [each for each in out.splitlines() if "Cannot be read" in each]
+    assert {*line.removeprefix("  ! Cannot be read, and counts as empty: ").split(", ")} == {
+        RETRY, f"{TICKS} ok", f"{TICKS} \\x1b[2J",
+        f"{TOTALS} taken", f"{TOTALS} failed", f"{TOTALS} missed:ok",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", keys(KEY))
+def test_no_key_of_another_type_is_a_traceback(redis: Server, run: Run, key: str) -> None:
+    redis.client.set(key, "x")
+    for words in ([], ["dead"], ["requeue", "all"], ["drop", "all"], ["retry-now"], ["push", "a"]):
+        done = run(*words)
+        if done.returncode or done.stderr:
+            assert done.stderr.startswith(b"Redis refuses at "), words
+            assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert redis.client.get(key) == b"x"
+
+
 def test_the_names_in_json_are_stable(redis: Server, run: Run) -> None:
+    sample(redis)
     redis.client.lpush(KEY, *"abc")
     bury(redis, b"x")
     status = told(run("--json"))
-    assert status == told(run("status", "--json")) | {"time": status["time"]}
+    moving = {name: status[name] for name in ("time", "rates")}
+    assert status == told(run("status", "--json")) | moving
     assert {name: status[name] for name in ("waiting", "in_hand", "retrying", "later", "dead")} == {
         "waiting": 3, "in_hand": 0, "retrying": 0, "later": 0, "dead": 1,
     }  # fmt: skip
     assert status["workers"] == 0
     assert status["totals"]["pushed"] == 3
-    assert status["troubles"] == ["3 waiting, and no worker runs", "1 dead: example-queue dead"]
+    assert status["troubles"] == [
+        "Items wait, and no worker takes them",
+        "The dead list is not empty",
+    ]
     assert {"oldest_seconds", "oldest_is_least", "rates", "run_seconds", "schedule"} <= {*status}
 
 
@@ -117,6 +181,18 @@ def test_dead_items_are_requeued_byte_for_byte(redis: Server, run: Run) -> None:
     assert redis.client.lrange(KEY, 0, -1) == [ODD]
     assert told(run("requeue", "all", "--json")) == {"requeued": 2, "unknown": []}
     assert redis.client.lrange(KEY, 0, -1) == [b"c", b"b", ODD]
+
+
+def test_what_is_no_item_on_the_dead_list_is_never_pushed(redis: Server, run: Run) -> None:
+    """It is told, can be dropped, and holds up no item behind it."""
+    client: Any = redis.client
+    odd = [client.xadd(DEAD, {"what": "x", "failures": "x"}).decode() for _ in range(40)]
+    bury(redis, b"a")
+    assert b"holds no item: not of this queue" in run("dead", "--count", "3").stdout
+    assert run("requeue", odd[0]).returncode == 1
+    assert run("requeue", "all").stdout == b"1 requeued\n"
+    assert redis.client.lrange(KEY, 0, -1) == [b"a"]
+    assert run("drop", odd[0], "all").stdout == b"40 dropped\n"
 
 
 def test_dead_items_are_dropped(redis: Server, run: Run) -> None:
@@ -168,6 +244,16 @@ def test_all_are_pushed_or_none(redis: Server, run: Run, limit: str) -> None:
     assert b"queue full: no room" in done.stderr
     assert done.stderr.count(b"\n") == 1
     assert redis.client.llen(KEY) == 1
+
+
+def test_an_item_that_redis_does_not_take_is_no_outage(folder: Path, run: Run) -> None:
+    """Redis closes the connection without a word, or with the first words of one."""
+    with Server(folder / "small", "--proto-max-bulk-len", "1mb") as small:
+        done = run("push", stdin=b"x" * (2 << 20), REDIS_URL=small.url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Redis refuses at redis://127.0.0.1:")
+    assert b"; it takes no 2,097,152 bytes, 2,097,152 of one item: see its proto-max" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["dead"], ["requeue", "all"], ["push", "a"]])

@@ -13,7 +13,7 @@ def test_an_answer_that_cannot_be_read_is_a_trouble() -> None:
         return int(answers.pop(0))
 
     async def main() -> None:
-        source = Source(ask, (OSError,))
+        source = Source(ask, (OSError,), str)
         seen = await source.look()
         assert (seen.value, seen.trouble) == (None, "invalid literal for int() with base 10: 'x'")
         source.forget()

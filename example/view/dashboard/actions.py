@@ -90,7 +90,7 @@ class Actions:
             count = await do(*self._queue, None if one == "all" else one)
             return _counted(count, done) if count else "nothing was left to do"
 
-        which = "all dead items" if one == "all" else "a dead item"
+        which = "all dead items" if one == "all" else f"dead item {one}"
         await self.operations.carry_out(f"{what} {which}", begin)
 
     async def _retry_now(self, _: Form) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...runtime.snapshot import Sample, Snapshot
-from . import words
+from .. import words
 
 WINDOW = 600
 """Seconds that a chart shows."""
@@ -66,7 +66,6 @@ def charts(snapshot: Snapshot) -> list[Chart]:
     end = int(snapshot.time) // STEP * STEP + STEP
     waiting = steps(samples, lambda each: each.waiting)
     in_hand = steps(samples, lambda each: each.in_hand)
-    oldest = snapshot.oldest_seconds
     rates = snapshot.rates
     depth = [
         ("waiting", "first", words.number(snapshot.waiting), waiting),
@@ -76,8 +75,8 @@ def charts(snapshot: Snapshot) -> list[Chart]:
         (name, kind, f"{words.rate(rates.get(name, 0.0))}/s", _speed(samples, name))
         for name, kind in (("pushed", "first"), ("done", "second"), ("failed", "third"))
     ]
-    age_now = ("≥ " if snapshot.oldest_is_least else "") + words.span(oldest or 0.0)
-    age = [("oldest", "first", age_now, ages(samples))]
+    age_now = _age_now(snapshot)
+    age = [("oldest", "first", age_now, ages(snapshot))]
     return [
         _chart("depth", "Waiting", words.number(snapshot.waiting), "items", end, depth, _number),
         _chart("age", "Oldest waits", age_now, "", end, age, _age),
@@ -99,31 +98,33 @@ def steps(samples: Sequence[Sample], value: Callable[[Sample], float]) -> Points
     """The highest value in each step."""
     points: Points = {}
     for each in samples:
-        step = each.time // STEP * STEP
+        step = _step(each)
         points[step] = max(points.get(step, 0), value(each))
     return points
 
 
-def ages(samples: Sequence[Sample]) -> Points:
-    """The age in seconds of the oldest waiting item in each step; at least that, for older items.
+def _step(sample: Sample) -> int:
+    return int(sample.time) // STEP * STEP
 
-    Items are taken in the order in which they came: the one at the front came when the total of
-    pushed items first passed the number of those that do not wait any more.
-    """
+
+def _age_now(snapshot: Snapshot) -> str:
+    if snapshot.oldest_seconds is None:
+        return "unknown" if snapshot.waiting else words.span(0.0)
+    return ("≥ " if snapshot.oldest_is_least else "") + words.span(snapshot.oldest_seconds)
+
+
+def ages(snapshot: Snapshot) -> Points:
+    """How long the oldest has waited, in each step; a gap where nobody knows."""
     points: Points = {}
-    front = 0
-    for each in samples:
-        while front < len(samples) - 1 and samples[front].pushed <= each.pushed - each.waiting:
-            front += 1
-        step = each.time // STEP * STEP
-        age = max(0, each.time - samples[front].time) if each.waiting else 0
-        points[step] = max(points.get(step, 0), age)
+    for each, age in zip(snapshot.samples, snapshot.ages, strict=True):
+        if age is not None or not each.waiting:
+            points[_step(each)] = max(points.get(_step(each), 0), age or 0.0)
     return points
 
 
 def _speed(samples: Sequence[Sample], name: str) -> Points:
     """How much was added to a total, per second, in each step."""
-    last = {each.time // STEP * STEP: each for each in samples}
+    last = {_step(each): each for each in samples}
     points: Points = {}
     for (_, before), (step, each) in pairwise(last.items()):
         added = getattr(each, name) - getattr(before, name)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from . import words
+from .. import words
 
 logger = logging.getLogger(__name__)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...runtime import dead, link, snapshot
+from ...runtime.outage import explained
+from ...runtime.redis_url import redacted
 from ...runtime.schedule import Cron, Every
 from .. import programs
 from . import charts, verdict
@@ -40,20 +42,27 @@ class Tick:
 
 
 class Page:
-    """Everything that the page shows, shared by all who look. `schedule` is that of schedule.py."""
+    """Everything that the page shows, shared by all who look.
 
-    def __init__(self, url: str, key: str, schedule: Mapping[str, object]) -> None:
+    `schedule` is that of schedule.py; `limit` is how many items may wait.
+    """
+
+    def __init__(self, url: str, key: str, limit: int, schedule: Mapping[str, object]) -> None:
         self._url = url
         self._key = key
+        self.limit = limit
         self._schedule = schedule
-        self.queue = Source(lambda: snapshot.read(url, key), link.ERRORS)
-        self.programs = Source(lambda: asyncio.to_thread(_programs), programs.ERRORS)
-        self.dead = Source(lambda: self._dead(None), link.ERRORS)
+        self.queue = Source(lambda: snapshot.read(url, key), link.ERRORS, self._of_redis)
+        self.programs = Source(
+            lambda: asyncio.to_thread(_programs), programs.ERRORS, _of_supervisord
+        )
+        self.dead = Source(lambda: self._dead(None), link.ERRORS, self._of_redis)
 
     async def context(self, before: str | None) -> dict[str, Any]:
         """Values for the template; the dead items from the one before `before` on."""
         queue, rows = await self.look()
         now = time.time()
+        found = await self._dead_list(queue, before)
         return {
             "now": now,
             "name": __package__.partition(".")[0],
@@ -65,9 +74,10 @@ class Page:
             "run_bars": charts.bars(queue.value.run_seconds) if queue.value else [],
             "supervisord": rows,
             "groups": groups(rows.value or []),
-            "verdict": verdict.judge(queue, rows),
+            "verdict": verdict.judge(queue, self.limit, rows),
             "ticks": ticks(self._schedule, queue.value.schedule if queue.value else [], now),
-            "dead": await self._dead_list(queue, before),
+            "dead": found[:DEAD_SHOWN],
+            "is_older": len(found) > DEAD_SHOWN,
             "before": before,
         }
 
@@ -88,7 +98,16 @@ class Page:
             return []
 
     async def _dead(self, before: str | None) -> list[dead.Dead]:
-        return await dead.dead(self._url, self._key, DEAD_SHOWN, before)
+        # One more tells whether there are older ones.
+        return await dead.dead(self._url, self._key, DEAD_SHOWN + 1, before)
+
+    def _of_redis(self, error: Exception) -> str:
+        why = explained(error, redacted(self._url))
+        if isinstance(error, link.REFUSALS):
+            return f"Redis refuses: {why}"
+        if isinstance(error, link.ERRORS):
+            return f"Redis does not answer: {why}"
+        return f"What Redis holds cannot be read: {why}"
 
     def forget(self) -> None:
         """Ask again for everything that is shown next, since something has changed."""
@@ -98,6 +117,10 @@ class Page:
 
 def _programs() -> list[programs.Program]:
     return programs.read(programs.find())
+
+
+def _of_supervisord(error: Exception) -> str:
+    return f"supervisord does not answer: {str(error) or type(error).__name__}"
 
 
 def groups(rows: list[programs.Program]) -> list[Group]:

@@ -7,7 +7,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...runtime.dead import shown
-from . import words
+from .. import words
 
 
 def _template(name: str) -> str:

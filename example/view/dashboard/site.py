@@ -4,7 +4,7 @@ import asyncio
 import importlib.resources
 from collections.abc import Mapping
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,9 +30,15 @@ T = TypeVar("T")
 STATIC = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
-def make(access: Access, redis_url: str, redis_key: str, schedule: Mapping[str, object]) -> Any:
+def make(
+    access: Access,
+    redis_url: str,
+    redis_key: str,
+    queue_limit: int,
+    schedule: Mapping[str, object],
+) -> Any:
     """The ASGI application."""
-    page = Page(redis_url, redis_key, schedule)
+    page = Page(redis_url, redis_key, queue_limit, schedule)
     site = Site(access, page, Actions(redis_url, redis_key))
     app = Starlette(
         routes=[
@@ -119,6 +125,7 @@ class Site:
         """Carry out the action of a button, and show the page. Ask before anything is lost."""
         form = await self._own_form(request)
         word = form.pop("word")
+        before = form.get("before")
         name = request.path_params["action"]
         if name not in self._actions.all:
             raise HTTPException(404, "There is nothing here.")
@@ -131,7 +138,7 @@ class Site:
         except (KeyError, ValueError):
             raise HTTPException(400, "A field is missing or wrong: reload the page.") from None
         self._page.forget()
-        return RedirectResponse("/", 303)
+        return RedirectResponse("/?" + urlencode({"before": before}) if before else "/", 303)
 
     async def metrics(self, request: Request) -> Response:
         """Metrics for Prometheus, which cannot log in, and sends the token with each request."""
@@ -139,9 +146,8 @@ class Site:
             bearer = {"WWW-Authenticate": "Bearer"}
             return PlainTextResponse("Authorization: Bearer TOKEN is needed\n", 401, bearer)
         queue, rows = await self._page.look()
-        return Response(
-            metrics.text(_present(queue), _present(rows)), media_type=metrics.CONTENT_TYPE
-        )
+        text = metrics.text(_present(queue), self._page.limit, _present(rows))
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
 
 def _present(seen: Seen[T]) -> T | None:

@@ -25,20 +25,25 @@ class Seen(Generic[T]):
     at: float | None
     """When it came, in seconds since the epoch; None: never."""
     trouble: str
-    """Why there is no newer answer; '' if all is well."""
+    """Why there is no newer answer, as a sentence; '' if all is well."""
     since: float
     """When the trouble was seen first, in seconds since the epoch."""
 
 
 class Source(Generic[T]):
-    """Asks by `ask`, which raises one of `errors` if there is no answer."""
+    """Asks by `ask`, which raises one of `errors` if there is no answer.
+
+    `explain` makes a sentence of what was raised.
+    """
 
     def __init__(
         self,
         ask: Callable[[], Awaitable[T]],
         errors: tuple[type[Exception], ...],
+        explain: Callable[[Exception], str],
     ) -> None:
         self._ask = ask
+        self._explain = explain
         self._errors: tuple[type[Exception], ...] = (TimeoutError, *errors)
         self._asking: asyncio.Task[None] | None = None
         self._asked = 0.0
@@ -53,7 +58,7 @@ class Source(Generic[T]):
             self._asking = asking = asyncio.create_task(self._renew())
         await asyncio.wait({asking}, timeout=PATIENCE_SECONDS)
         if not asking.done():
-            self._failed("it takes too long to answer")
+            self._failed(TimeoutError("it takes too long"))
         return self._seen
 
     def forget(self) -> None:
@@ -65,15 +70,15 @@ class Source(Generic[T]):
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 value = await self._ask()
         except self._errors as error:
-            self._failed(str(error) or type(error).__name__)
+            self._failed(error)
         except Exception as error:
             # Another version may have written what was read. That must not pass for "all is well".
             if not self._seen.trouble:
                 logger.exception("an answer that cannot be read")
-            self._failed(str(error) or type(error).__name__)
+            self._failed(error)
         else:
             self._seen = Seen(value, time.time(), "", 0.0)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, error: Exception) -> None:
         since = self._seen.since if self._seen.trouble else time.time()
-        self._seen = Seen(self._seen.value, self._seen.at, why, since)
+        self._seen = Seen(self._seen.value, self._seen.at, self._explain(error), since)

@@ -1,16 +1,19 @@
 """Whether all is well, in one sentence, and a line for each thing that is not."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...runtime.snapshot import Snapshot
+from .. import troubles, words
 from ..programs import Program
-from ..queue_text import LATE_SECONDS
-from . import words
+from ..troubles import BAD, LOOK
 from .source import Seen
 
 STARTING_SECONDS = 10.0
 """A program that takes longer to start is not well."""
-GOOD, LOOK, BAD = "good", "look", "bad"
+GOOD = "good"
+MOST_NAMES = 5
+"""Of programs that have the same trouble."""
 NOT_WELL = {"FATAL", "BACKOFF", "UNKNOWN"}
 
 
@@ -25,13 +28,13 @@ class Verdict:
     """Each stays the same as long as it holds, since a screen reader reads what has changed."""
 
 
-def judge(queue: Seen[Snapshot], programs: Seen[list[Program]]) -> Verdict:
-    """The worst of what is seen, and all of it."""
+def judge(queue: Seen[Snapshot], limit: int, programs: Seen[list[Program]]) -> Verdict:
+    """The worst of what is seen, and all of it; no more than `limit` items may wait."""
     found = [*_of_redis(queue), *_of_supervisord(programs)]
     if programs.value and not programs.trouble:
         found += _of_programs(programs.value)
     if queue.value and not queue.trouble:
-        found += _of_queue(queue.value)
+        found += troubles.of_queue(queue.value, limit)
     levels = {level for level, _ in found}
     reasons = [reason for _, reason in sorted(found, key=lambda each: each[0] != BAD)]
     if BAD in levels:
@@ -47,41 +50,40 @@ Found = list[tuple[str, str]]
 def _of_redis(queue: Seen[Snapshot]) -> Found:
     if not queue.trouble:
         return []
-    return [(BAD, f"Redis has not answered since {words.clock(queue.since)}: {queue.trouble}")]
+    return [(BAD, _since(queue))]
 
 
 def _of_supervisord(programs: Seen[list[Program]]) -> Found:
     if not programs.trouble:
         return []
-    since = words.clock(programs.since)
     # Perhaps there is none, as under `python -m example`.
     level = LOOK if programs.value is None else BAD
-    return [(level, f"supervisord has not answered since {since}: {programs.trouble}")]
+    return [(level, _since(programs))]
+
+
+def _since(seen: Seen[Any]) -> str:
+    return f"{seen.trouble} (since {words.clock(seen.since)})"
 
 
 def _of_programs(rows: list[Program]) -> Found:
-    found = []
+    names: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if row.ready:
-            continue
-        if row.state in NOT_WELL:
-            found.append((BAD, f"{row.name} does not run: {row.state}"))
-        elif row.state == "STOPPED":
-            found.append((LOOK, f"{row.name} is stopped"))
-        elif row.state == "EXITED":
-            found.append((LOOK, f"{row.name} has ended: {row.last_exit or 'cause unknown'}"))
-        else:
-            slow = (row.uptime_seconds or 0.0) > STARTING_SECONDS
-            found.append((BAD if slow else LOOK, f"{row.name} is not ready yet"))
-    return found
+        if not row.ready:
+            names.setdefault(_complaint(row), []).append(row.name)
+    return [(level, f"{what}: {_some(which)}") for (level, what), which in names.items()]
 
 
-def _of_queue(snapshot: Snapshot) -> Found:
-    found = []
-    if snapshot.waiting and not snapshot.workers:
-        found.append((BAD, "Items wait, and no worker takes them"))
-    if (snapshot.oldest_seconds or 0.0) > LATE_SECONDS:
-        found.append((LOOK, f"Items wait for more than {words.duration(LATE_SECONDS)}"))
-    if snapshot.dead:
-        found.append((LOOK, "The dead list is not empty"))
-    return found
+def _complaint(row: Program) -> tuple[str, str]:
+    if row.state in NOT_WELL:
+        return BAD, f"Does not run ({row.state})"
+    if row.state == "STOPPED":
+        return LOOK, "Stopped"
+    if row.state == "EXITED":
+        return LOOK, f"Has ended ({row.last_exit or 'cause unknown'})"
+    slow = (row.uptime_seconds or 0.0) > STARTING_SECONDS
+    return BAD if slow else LOOK, "Not ready yet"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

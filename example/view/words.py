@@ -1,12 +1,16 @@
-"""Numbers, times and texts from elsewhere, as the page shows them."""
+"""Numbers, times and texts from elsewhere, as the page and the command show them."""
 
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 
-from ...runtime.dead import escaped
+from ..runtime.dead import escaped
 
 LONGEST = 300
 """Characters of a text from elsewhere that are shown."""
+UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+LAST_MOMENT = 2e11
+"""Seconds since the epoch: no calendar has what is much later."""
 
 
 def number(value: float) -> str:
@@ -23,26 +27,24 @@ def rate(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most: 340 ms, 12 s, 3 min, 2 h 5 min, 4 d 3 h."""
+    """In the unit that fits, or two: 340 ms, 1.5 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d."""
     if seconds < 0.0995:
         return f"{seconds * 1000:.2g} ms"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.2g} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
-    if minutes < 120:
-        return f"{minutes} min"
-    if hours < 48:
-        return f"{hours} h {minutes % 60} min"
-    return f"{days} d {hours % 24} h"
+    return span(seconds)
 
 
 def span(seconds: float) -> str:
-    """How long ago something was, in whole units."""
-    return duration(max(0.0, round(seconds))) if seconds >= 0.5 else "0 s"
+    """The same in whole units: how long ago something was."""
+    left = max(0, round(seconds))
+    for (size, unit), (next_size, next_unit) in pairwise(UNITS):
+        if left >= size:
+            rest = left % size // next_size
+            return f"{left // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
+    return f"{left} s"
 
 
 def size(count: float) -> str:
@@ -56,14 +58,14 @@ def size(count: float) -> str:
 
 def clock(moment: float, now: float | None = None) -> str:
     """The local time of a `moment` in seconds since the epoch, with the date if it is not today."""
-    then = time.localtime(moment)
+    then = time.localtime(min(moment, LAST_MOMENT))
     today = time.localtime(now)[:3] == then[:3]
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M", then)
 
 
 def iso(moment: float) -> str:
     """A moment in seconds since the epoch, for <time datetime>."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")
+    return datetime.fromtimestamp(min(moment, LAST_MOMENT), UTC).isoformat(timespec="seconds")
 
 
 def short(text: str, most: int = LONGEST) -> str:
