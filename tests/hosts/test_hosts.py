@@ -67,12 +67,13 @@ def test_a_host_is_back_from_a_short_silence_before_others_take_over(
     hosts = [add_host(store.url, CONCURRENCY="4") for _ in range(2)]
     for host in hosts:
         host.work_slowly(8)
+        # Ticks would fill the workers before the items come.
+        host.override("beat", "[program:beat]\nautostart = false\n")
         host.start()
     for host in hosts:
         host.ready()
     push(store, "item", 8)
-    hosts[0].eventually(lambda: len(begun(hosts[:1])) == 4)
-    assert in_hand(hosts[0])
+    hosts[0].eventually(lambda: len(in_hand(hosts[0])) == 4)
     hosts[0].lose()
     hosts[0].eventually(lambda: "Redis away" in hosts[0].told())
     hosts[0].mend()

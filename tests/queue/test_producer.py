@@ -219,17 +219,27 @@ def test_event_loops_that_have_ended_are_not_kept(redis: Server) -> None:
     assert [loop() is not None for loop in loops] == [False, False, True]
 
 
-def test_a_producer_that_is_closed_fails_what_is_under_way(frozen: Server) -> None:
+def test_a_producer_that_is_closed_fails_what_is_under_way() -> None:
     async def push() -> None:
-        producer = Producer(frozen.url, "TESTING", 10)
-        under_way = [asyncio.create_task(producer.push(each)) for each in "12"]
-        await asyncio.sleep(0.05)
-        under_way.append(asyncio.create_task(producer.push("3")))
-        await asyncio.sleep(0)
-        await producer.close()
-        for each in under_way:
-            with pytest.raises(NoConnectionError, match="closed"):
-                await each
+        asked = asyncio.Event()
+
+        async def keep_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            asked.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            producer = Producer(f"redis://127.0.0.1:{port}", "TESTING", 10)
+            under_way = [asyncio.create_task(producer.push(each)) for each in "12"]
+            await asked.wait()
+            under_way.append(asyncio.create_task(producer.push("3")))
+            await asyncio.sleep(0)
+            await producer.close()
+            for each in under_way:
+                with pytest.raises(NoConnectionError, match="closed"):
+                    await each
 
     asyncio.run(push())
 
