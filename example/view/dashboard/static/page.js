@@ -116,10 +116,10 @@ function tell(since) {
   if (words !== told.textContent) told.textContent = words;
 }
 
-const beat = document.createElement("span");
+const pulse = document.createElement("span");
 const told = document.createElement("span");
 const pause = document.createElement("button");
-beat.className = "beat";
+pulse.className = "pulse";
 told.setAttribute("role", "status");
 pause.type = "button";
 pause.textContent = "Pause";
@@ -129,7 +129,7 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(paused));
   tell(lostSince);
 });
-live.replaceChildren(beat, told, pause);
+live.replaceChildren(pulse, told, pause);
 
 document.addEventListener("submit", (event) => {
   if (event.target.method !== "post") return;
