@@ -127,7 +127,7 @@ def take(address: str) -> None:
                 color_scheme=scheme,
             )
             page.goto(address)
-            page.wait_for_selector("#live .beat")
+            page.wait_for_selector("#live .pulse")
             picture = ROOT / "docs" / f"dashboard-{scheme}.png"
             page.screenshot(path=picture, full_page=True, animations="disabled")
             # A quarter of the size, since it has few colours.
