@@ -42,7 +42,7 @@ def _totals(now: Snapshot) -> list[_Row]:
         rows.append((name, f"{now.totals[name]:,}", rate))
     if now.run_seconds:
         p50, p95, p99 = (duration(now.run_seconds[f"p{share}"]) for share in (50, 95, 99))
-        rows.append(("run time", p50, f"half; 95 % up to {p95}, 99 % up to {p99}"))
+        rows.append(("run time", p50, f"median; 95 % up to {p95}, 99 % up to {p99}"))
     return rows
 
 
