@@ -18,7 +18,7 @@ from .layout import ROOT
 def test_a_contender_is_well_formed(contender: Contender) -> None:
     assert (THEIRS / f"{contender.module}.py").exists()
     assert contender.module in contender.command or contender.command.startswith("rq ")
-    assert shlex.split(contender.command.format(url="redis://somewhere"))
+    assert shlex.split(contender.command.format(url="redis://somewhere", number=0))
     assert contender.promise in (LEAST, ONCE)
     assert contender.noops >= 60
 
@@ -45,11 +45,12 @@ def test_the_page_has_a_row_for_each_and_charts_that_are_xml() -> None:
     rows = [
         new_row(each)
         | {"noop": [3.0, 100.0, 2.0], "nap": [1.0], "enqueue": [7.0], "late": [[0.5, 400.0]]}
-        | {"again": None}
+        | {"load": [{"rate": 5.0, "p50": 1.0, "p99": 9.0}], "again": None}
         for each in CONTENDERS
     ]
     about = {"when": "2026-01-01", "machine": "a machine", "versions": {"dev": {"redis": "1"}}}
-    served = [{"name": "ours", "kept": [9.0], "fresh": [1.0]}]
+    asked = [{"rate": 9.0, "p50": 0.1, "p99": 2.0, "cpu": 30.0}]
+    served = [{"name": "ours", "kept": asked, "fresh": asked}]
     found = page.documents(
         {
             "queue": {"rows": rows, "rounds": 3, "patience": 90} | about,

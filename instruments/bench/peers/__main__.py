@@ -60,6 +60,9 @@ def main() -> None:
     data: dict[str, Any] = json.loads(DATA.read_text()) if DATA.exists() else {}
     for part in () if options.write_only else options.parts or PARTS:
         found = PARTS[part](options.rounds, options.scale, options.only, progress)
+        if reason := found.get("skipped"):
+            progress(f"{part}: skipped, {reason}\n")
+            continue
         data[part] = found | machine()
         if whole(options):
             write(data)

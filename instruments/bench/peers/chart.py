@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 OURS, THEIRS = "#1b7f5c", "#8a8fa3"
-LEFT, WIDTH, HEIGHT, TOP = 330, 420, 22, 74
+LEFT, WIDTH, HEIGHT, TOP = 410, 420, 22, 74
 
 
 def bars(title: str, note: str, rows: Sequence[tuple[str, float, str]]) -> str:

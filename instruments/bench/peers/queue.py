@@ -1,4 +1,4 @@
-"""The queue's measures: enqueue, drain, latency of an idle worker, and what a kill -9 does."""
+"""The queue's measures: enqueue, drain, latency when idle and loaded, and what a kill -9 does."""
 
 import contextlib
 import tempfile
@@ -14,8 +14,8 @@ from tests.server import Server
 from tests.waiting import eventually
 
 from .contenders import CONTENDERS, Contender
-from .side import Side, at_work, scripts
-from .theirs.marks import AGAIN, LATE, NAP, NOOP
+from .side import Side, at_work, milliseconds, scripts
+from .theirs.marks import AGAIN, LATE, LOADED, NAP, NOOP
 
 LATENCIES = 40
 PATIENCE = 90
@@ -70,6 +70,7 @@ def new_row(contender: Contender) -> Row:
         "noop": [],
         "nap": [],
         "late": [],
+        "load": [],
     }
 
 
@@ -83,9 +84,20 @@ def one_round(contender: Contender, server: Server, scale: float) -> Row:
         found["noop"] = side.speed(NOOP, noops, DRAIN_WITHIN)
         found["nap"] = side.speed(NAP, naps, DRAIN_WITHIN)
         side.await_count(NAP, naps, DRAIN_WITHIN)
-        side.push("late", str(LATENCIES))
+        half = min(found["nap"], found["enqueue"]) / 2
+        rate, samples = side.push("late", str(LATENCIES), str(half)).split()
         side.await_count(LATE, LATENCIES, DRAIN_WITHIN)
-        return found | {"late": side.latencies()}
+        side.await_count(LOADED, int(samples), DRAIN_WITHIN)
+        found["late"] = milliseconds(side.marks.late)
+        return found | {"load": under_load(float(rate), milliseconds(side.marks.loaded))}
+
+
+def under_load(rate: float, late: list[float]) -> Row:
+    return {"rate": rate, "p50": percentile(late, 0.5), "p99": percentile(late, 0.99)}
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[round(share * (len(values) - 1))]
 
 
 _starting = threading.Lock()

@@ -65,8 +65,9 @@ class Side:
         return done.stdout
 
     def start(self) -> None:
-        program, *options = shlex.split(self.contender.command.format(url=self._url))
-        for _ in range(self.contender.processes):
+        for number in range(self.contender.processes):
+            command = self.contender.command.format(url=self._url, number=number)
+            program, *options = shlex.split(command)
             with open(self._log, "ab") as log:
                 worker = subprocess.Popen(
                     [self._bin / program, *options],
@@ -108,12 +109,13 @@ class Side:
     def await_count(self, kind: int, count: int, within: float) -> None:
         eventually(lambda: self.marks.count(kind) >= count, within, self.report)
 
-    def latencies(self) -> list[float]:
-        """Milliseconds from push to task, so far."""
-        return [float(line) for line in self.marks.late.read_text().split()]
-
     def report(self) -> str:
         return f"{self.contender.title}:\n{self._log.read_text(errors='replace')[-2000:]}"
+
+
+def milliseconds(told: Path) -> list[float]:
+    """From push to task, as the tasks have told."""
+    return [float(line) for line in told.read_text().split()]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ QUEUE = """\
 
 ![No-op items a second](benchmarks-noop.svg)
 ![1 ms items a second](benchmarks-nap.svg)
-![Milliseconds from push to task](benchmarks-latency.svg)
+![Milliseconds from push to task, idle](benchmarks-latency.svg)
+![Milliseconds from push to task, at half load](benchmarks-load.svg)
 
 {table}
 
@@ -30,8 +31,14 @@ How it was measured:
   four fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey
   run plain functions, which call `time.sleep(0.001)`. All run the same task, which leaves a mark.
 - *enqueued*: one producer pushes one item after the other in the library's way, and waits for each.
-- *push to task*: the worker is idle, and an item comes 25 times a second on average, at random
-  times; {late} items of all rounds. The libraries' modules, clients and loops are their own.
+  Coroutines run on uvloop, as they do under uvicorn. Ours pushes by `Producer` in the first row,
+  and by `SyncProducer` in the second.
+- *idle*: the worker is idle, and an item comes 25 times a second on average, at random times;
+  {late} items of all rounds. The time is from the call that pushes to the first line of the task.
+- *half load*: one producer pushes 1 ms items at random times, at half of the most that this queue
+  bears: half of the row's own 1 ms items/s or of its enqueued/s, whichever is less, in the same
+  round. A rate that is the same for all would leave the quick ones idle, or drown the slow ones.
+  The rate that was reached stands beside the times, which are medians of the rounds.
 - *killed with an item*: what the settings in the row promise for an item in hand when its worker
   gets kill -9. *At most once* means that it can be lost.
 
@@ -39,7 +46,7 @@ How it was measured:
 
 A worker has one item in hand. It is killed with all its processes, and a new one starts at once.
 The table says how long it took until the item was done, where that was within {patience} s. *Not
-seen* means later, or never: the last column says which.
+seen* comes later: the last column says when. *Lost* never comes.
 
 {kills}
 """
@@ -50,11 +57,18 @@ WHY = """\
 Often you should. They do what this layout does not:
 
 - **results**: the caller gets what the task returned; here a task stores its result itself;
-- **chains, groups, chords**: a task starts after others (celery, taskiq, dramatiq, streaq);
-- **priorities** within a queue (celery, dramatiq, streaq, saq, huey); here there are several lists;
-- **abort** of an item that runs (arq, saq, streaq, celery), **rate limits** (celery, dramatiq);
+- **chains, groups, chords**: a task starts after others (celery, dramatiq, streaq, huey; rq by
+  `depends_on`; taskiq by a plug-in);
+- **priorities** within a queue (celery, dramatiq, streaq, huey; saq on PostgreSQL); here there are
+  several lists;
+- **abort** of an item that runs (arq, saq, streaq, celery, rq), **rate limits** (celery, dramatiq,
+  huey, rq);
+- **retries and time-outs for each task or push**; here each queue has one of both;
 - **other brokers and stores**: RabbitMQ, SQS, NATS, PostgreSQL, SQLite (celery, dramatiq, taskiq,
   saq, huey);
+- **tests without a server**: eager, immediate, in-memory or stub brokers (celery, huey, rq, taskiq,
+  dramatiq);
+- **hooks around each task**: signals and middleware (celery, dramatiq, taskiq, streaq, huey);
 - **dashboards** with years of use, such as Flower and rq-dashboard;
 - **many kinds of task by name and arguments**, pickled or as JSON; here an item is bytes, and one
   function says what to do with it;
@@ -65,6 +79,7 @@ What this layout does and they do not, or only when set to:
 - any program in any language feeds the worker by a plain `LPUSH`;
 - an item in hand is safe by default, and is done again seconds after a kill -9, not minutes or an
   hour later; an item that kills its workers ends on the dead list ([guarantees](guarantees.md));
+- a queue has a limit, and who pushes is told when it is full;
 - app, beat, worker and Redis run and stop together under one supervisor, with
   [what users see of each fault](faults.md) measured.
 
@@ -82,10 +97,15 @@ APP = """\
 
 {table}
 
-Requests a second of `Hello, world!` by Starlette, `{wrk}`, {rounds} rounds in turns: medians, with
-the lowest and the highest. Each is started as its documentation says for production. uvicorn also
-has a row without its access log, since ours and granian write none by default. The servers share
-the two cores with wrk, which sends the requests.
+`Hello, world!` by Starlette, asked for by `{wrk}`, {rounds} rounds in turns: medians, with the
+lowest and the highest. Each is started as its documentation says for production. *Ours* is the
+shipped `supervisord.conf` with nothing but app started. uvicorn also has a row without its access
+log, since ours and granian write none by default. CPU is that of all its processes, also
+supervisord's. The servers share the two cores with wrk, which sends the requests.
+
+`uvicorn --fd 0` takes the socket of supervisord for a Unix socket, and so leaves Nagle's algorithm
+on: each answer over a kept connection waits some 40 ms for the client's delayed acknowledgement.
+`example-app` listens on the same descriptor without that.
 
 {machine}
 """

@@ -7,14 +7,15 @@ import mmap
 import os
 from pathlib import Path
 
-NOOP, NAP, LATE, AGAIN = range(4)
+NOOP, NAP, LATE, LOADED, AGAIN = range(5)
 SLOTS = 32768
-SIZE = 4 * SLOTS * 8
+SIZE = 5 * SLOTS * 8
 
 
 class Marks:
     def __init__(self, folder: str | Path) -> None:
         self.late = Path(folder, "late")
+        self.loaded = Path(folder, "loaded")
         self.begun = Path(folder, "begun")
         with open(Path(folder, "marks"), "a+b") as file:
             file.truncate(SIZE)

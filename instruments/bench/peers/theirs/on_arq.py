@@ -1,13 +1,18 @@
 """arq: arq on_arq.Default, or on_arq.Best."""
 
+import asyncio
 import os
 
 import tasks
+import uvloop
 from arq import create_pool
 from arq.connections import RedisSettings
 
 settings = RedisSettings.from_dsn(os.environ["REDIS_URL"])
 pool = None
+quiet = {"version": 1, "loggers": {"arq": {"level": "WARNING"}}}
+if "BEST" in os.environ:
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 async def work(ctx: dict, item: str) -> None:

@@ -7,7 +7,9 @@ from celery import Celery
 
 app = Celery("on_celery", broker=os.environ["REDIS_URL"])
 app.conf.task_acks_late = "LATE" in os.environ
-app.conf.task_ignore_result = "BEST" in os.environ
+if "BEST" in os.environ:
+    app.conf.task_ignore_result = True
+    app.conf.worker_disable_rate_limits = True
 
 
 @app.task

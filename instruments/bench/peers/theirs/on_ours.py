@@ -6,13 +6,11 @@ import tasks
 
 import example
 import example.tasks
-from example.runtime.producer import Producer
+from example.runtime.producer import Producer, SyncProducer
 
-producer = Producer(os.environ["REDIS_URL"], "TESTING", limit=1 << 40)
-
-
-async def push(item: str) -> None:
-    await producer.push(item)
+kind = SyncProducer if "SYNC" in os.environ else Producer
+producer = kind(os.environ["REDIS_URL"], "TESTING", limit=1 << 40)
+push = producer.push
 
 
 async def many(items: list[str]) -> None:

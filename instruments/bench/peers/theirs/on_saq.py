@@ -1,12 +1,17 @@
 """saq: saq on_saq.settings, or on_saq.best."""
 
+import asyncio
 import os
 
 import tasks
+import uvloop
 from saq import Queue
 
 queue = Queue.from_url(os.environ["REDIS_URL"])
-options = {"ttl": -1} if "BEST" in os.environ else {}  # no result is kept
+options = {}
+if "BEST" in os.environ:
+    options = {"ttl": -1}  # no result is kept
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 async def work(ctx: dict, *, item: str) -> None:

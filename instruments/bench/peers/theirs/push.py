@@ -1,7 +1,9 @@
-"""Push as a contender's users do: push.py MODULE noop NOOPS NAPS | late COUNT | again
+"""Push as a contender's users do: push.py MODULE noop NOOPS NAPS | late COUNT RATE | again
 
-The first ones, one after the other, are measured: prints how many a second. The rest is pushed in
-the contender's quickest way.
+noop: the first ones, one after the other, are measured: prints how many a second. The rest is
+pushed in the contender's quickest way.
+late: COUNT items for an idle worker, then RATE a second for some seconds. Prints the rate that was
+reached, and how many of these items tell how late they are.
 """
 
 import asyncio
@@ -12,9 +14,14 @@ import sys
 import time
 from types import ModuleType
 
+import uvloop
+
 MEASURED = 500
 WARM = 20
 PAUSE = 0.08  # s, at most: 25 items a second
+LOAD_SECONDS = 2.5
+WARM_SECONDS = 0.5
+SAMPLES = 300
 
 
 async def main() -> None:
@@ -23,27 +30,47 @@ async def main() -> None:
     if hasattr(module, "connect"):
         await module.connect()
     try:
-        await do(module, what, *map(int, counts))
+        if what == "noop":
+            await noop(module, *map(int, counts))
+        elif what == "late":
+            await idle(module, int(counts[0]))
+            await load(module, float(counts[1]))
+        else:
+            await one(module, "r")
     finally:
         if hasattr(module, "close"):
             await module.close()
 
 
-async def do(module: ModuleType, what: str, count: int = 0, naps: int = 0) -> None:
-    if what == "again":
-        await one(module, "r")
-    elif what == "late":
-        for number in range(count):
-            await asyncio.sleep(random.uniform(0, PAUSE) if number else 0)  # noqa: S311
-            await one(module, f"l{time.monotonic()}")
-    else:
-        measured = min(MEASURED, count - WARM)
-        for number in range(WARM + measured):
-            if number == WARM:
-                begun = time.perf_counter()
-            await one(module, "n")
-        print(measured / (time.perf_counter() - begun))
-        await many(module, ["n"] * (count - WARM - measured) + ["s"] * naps)
+async def noop(module: ModuleType, count: int, naps: int) -> None:
+    measured = min(MEASURED, count - WARM)
+    for number in range(WARM + measured):
+        if number == WARM:
+            begun = time.perf_counter()
+        await one(module, "n")
+    print(measured / (time.perf_counter() - begun))
+    await many(module, ["n"] * (count - WARM - measured) + ["s"] * naps)
+
+
+async def idle(module: ModuleType, count: int) -> None:
+    for number in range(count):
+        await asyncio.sleep(random.uniform(0, PAUSE) if number else 0)  # noqa: S311
+        await one(module, f"l{time.monotonic()}")
+
+
+async def load(module: ModuleType, rate: float) -> None:
+    """1 ms items at random times. One that is due while another is pushed comes right after it."""
+    share = SAMPLES / (rate * (LOAD_SECONDS - WARM_SECONDS))
+    sent = sampled = 0
+    begun = due = time.monotonic()
+    while (due := due + random.expovariate(rate)) < begun + LOAD_SECONDS:
+        if (wait := due - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        tells = due > begun + WARM_SECONDS and random.random() < share  # noqa: S311
+        await one(module, f"h{time.monotonic()}" if tells else "s")
+        sent += 1
+        sampled += tells
+    print(sent / (time.monotonic() - begun), sampled)
 
 
 async def one(module: ModuleType, item: str) -> None:
@@ -67,4 +94,6 @@ async def many(module: ModuleType, items: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    # As under uvicorn.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
