@@ -13,15 +13,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as NoConnectionError
 from redis.exceptions import ResponseError
-from redis.retry import Retry
 
 from .link import Connection, locate
 from .queue import Request, keys
 from .schedule import encoded
+from .sync_link import Links
 
 SOURCE = (Path(__file__).with_name("push.lua")).read_bytes()
 SHA = hashlib.sha1(SOURCE, usedforsecurity=False).hexdigest()
@@ -165,7 +163,7 @@ class SyncProducer:
         self._url = url
         self._key = key
         self._requests = Requests(key, limit)
-        self._client: Redis | None = None
+        self._links: Links | None = None
         self._used = 0.0
 
     def push(
@@ -199,26 +197,20 @@ class SyncProducer:
 
     def close(self) -> None:
         """Close the connections as soon as no thread uses them."""
-        self._client = None
+        self._links = None
 
     def _ask(self, request: Request) -> bytes:
-        client = self._client = self._client or self._connect()
-        answer: bytes = client.execute_command(*request)  # type: ignore[no-untyped-call]
+        links = self._links = self._links or self._connect()
+        answer: bytes = links.ask(request)
         return answer
 
-    def _connect(self) -> Redis:
+    def _connect(self) -> Links:
         # asyncio.run needs a thread without an event loop, and this one may have one.
         with ThreadPoolExecutor(1) as thread:
             url = thread.submit(asyncio.run, locate(self._url, self._key)).result()
-        client = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=PUSH_SECONDS,
-            socket_connect_timeout=PUSH_SECONDS,
-            max_connections=10_000,
-        )
-        client.script_load(SOURCE)
-        return client
+        links = Links(url, PUSH_SECONDS)
+        links.ask(("SCRIPT", "LOAD", SOURCE))
+        return links
 
 
 @dataclass(eq=False, slots=True)
