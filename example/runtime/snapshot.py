@@ -4,7 +4,8 @@ One request, LOOK in queue_look.lua, which changes nothing.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -140,10 +141,10 @@ def parsed(reply: list[Any], key: str) -> Snapshot:
     )
     samples = [each for each in _samples(packed) if each.time <= now]
     recent = [each for each in samples if now - SPAN <= each.time]
-    oldest, is_least = oldest_seconds([*samples, present], out)
+    outs = [*(_out(each, known["taken"] - out) for each in samples), out]
+    *waits, (oldest, is_least) = oldest_waits([*samples, present], outs)
     if due:
         oldest = max(oldest or 0.0, _between(int(due) / 1000, now))
-    names = keys(key)
     return Snapshot(
         *(now, waiting, in_hand, retrying, later, dead),
         oldest_seconds=oldest,
@@ -156,13 +157,9 @@ def parsed(reply: list[Any], key: str) -> Snapshot:
         oldest_is_least=is_least,
         run_counts=run_counts,
         listed=listed,
-        ages=list(_ages(recent, known["taken"] - out)),
+        ages=[age for age, _ in waits[len(waits) - len(recent) :]],
         sampled=samples[-1].time if samples else None,
-        unreadable=[
-            *(each.decode() for each in wrong),
-            *(f"{names[6]} {name}" for name in no_ticks),
-            *(f"{names[7]} {name}" for name in no_counts),
-        ],
+        unreadable=[*map(bytes.decode, wrong), *_fields(key, no_ticks, no_counts)],
     )
 
 
@@ -182,6 +179,13 @@ def _numbers(flat: list[bytes], end: int) -> tuple[dict[str, int], list[str]]:
     return numbers, others
 
 
+def _fields(key: str, ticks: list[str], totals: list[str]) -> Iterator[str]:
+    """The fields with the names of the keys that they are in."""
+    ticks_key, totals_key = keys(key)[6:8]
+    yield from (f"{ticks_key} {name}" for name in ticks)
+    yield from (f"{totals_key} {name}" for name in totals)
+
+
 def left_the_list(counts: Mapping[str, int]) -> int:
     """How many items have left the list, less those that came back to be the next ones.
 
@@ -191,27 +195,31 @@ def left_the_list(counts: Mapping[str, int]) -> int:
     return counts.get("taken", 0) - counts.get("again", 0) - counts.get("back", 0)
 
 
-def oldest_seconds(samples: Sequence[Sample], out: int) -> tuple[float | None, bool]:
-    """How long the next item of the list has waited, and whether it may be longer.
+def oldest_waits(
+    samples: Sequence[Sample], outs: Iterable[int]
+) -> Iterator[tuple[float | None, bool]]:
+    """At each sample, how long the next item of the list had waited, and whether it may be longer.
 
     None with False: there is no item; None with True: nobody took a sample before or since it came.
 
-    The last sample is of this moment. The list is first in, first out: when `out` items have left
-    it, the next one came when the number of all that had come on it rose above `out`. What was put
-    back counts as if it had been the last to be taken. Where others have removed items from the
-    list, the number falls: so only what is later than its last rise counts.
+    The list is first in, first out: when `out` items have left it, the next one came when the
+    number of all that had come on it rose above `out`. What was put back counts as if it had been
+    the last to be taken. Where others have removed items from the list, the number falls: so only
+    what is later than its last rise counts.
     """
-    now = samples[-1]
-    if now.listed <= out:
-        return None, False
-    came, before = now, None
-    for each in reversed(samples[:-1]):
-        if each.listed <= out:
-            before = each
-            break
-        came = each
-    is_least = before is None or came.time - before.time > GAP
-    return None if is_least and came is now else _between(came.time, now.time), is_least
+    lows: list[int] = []  # the samples with fewer items than all later ones
+    for number, (now, out) in enumerate(zip(samples, outs, strict=True)):
+        if now.listed <= out:
+            yield None, False
+        else:
+            found = bisect_right(lows, out, key=lambda low: samples[low].listed)
+            before = lows[found - 1] if found else -1
+            came = samples[before + 1]
+            is_least = before < 0 or came.time - samples[before].time > GAP
+            yield None if is_least and came is now else _between(came.time, now.time), is_least
+        while lows and samples[lows[-1]].listed >= now.listed:
+            lows.pop()
+        lows.append(number)
 
 
 def _between(earlier: float, later: float) -> float:
@@ -219,16 +227,13 @@ def _between(earlier: float, later: float) -> float:
     return max(0.0, round(later - earlier, 3))
 
 
-def _ages(samples: Sequence[Sample], not_out: int) -> Iterator[float | None]:
-    """How long the oldest had waited at each of the samples.
+def _out(sample: Sample, not_out: int) -> int:
+    """How many items had left the list at a sample, which does not say so.
 
-    A sample does not say how many items had left the list by then. But no more than those that
-    waited were on it; and of those taken, no more had come from elsewhere or back than until now,
-    which is `not_out`.
+    No more than those that waited were still on it. And of all that was taken until then, no more
+    had come from elsewhere, or back, than until now: that is `not_out`.
     """
-    for number, each in enumerate(samples):
-        out = max(each.listed - each.waiting, each.taken - not_out)
-        yield oldest_seconds(samples[: number + 1], out)[0]
+    return max(sample.listed - sample.waiting, sample.taken - not_out)
 
 
 def _rates(samples: Sequence[Sample]) -> dict[str, float]:

@@ -137,6 +137,7 @@ class Line:
         self.hand: list[int] = []
         self.listed = self.out = 0
         self.samples: deque[Sample] = deque(maxlen=most)
+        self.truths: deque[float | None] = deque(maxlen=most)
 
     def push(self, count: int) -> None:
         self.line.extend([self.now] * count)
@@ -161,12 +162,15 @@ class Line:
             self.now += 1
             if self.now % 1000 == 0:
                 self.samples.append(self.sample())
+                self.truths.append(self.truth())
 
     def sample(self) -> Sample:
-        return Sample(self.now / 1000, 0, 0, 0, 0, 0, 0, self.listed, [])
+        return Sample(self.now / 1000, len(self.line), 0, 0, 0, 0, 0, self.listed, [])
 
     def age(self) -> tuple[float | None, bool]:
-        return snapshot.oldest_seconds([*self.samples, self.sample()], self.out)
+        samples = [*self.samples, self.sample()]
+        *_, last = snapshot.oldest_waits(samples, [*[0] * len(self.samples), self.out])
+        return last
 
     def truth(self) -> float | None:
         return (self.now - min(self.line)) / 1000 if self.line else None
@@ -191,15 +195,17 @@ def play(line: Line, steps: list[tuple[str, int]], put_back: bool) -> None:
 @settings(max_examples=300, deadline=None)
 @given(STEPS)
 def test_the_oldest_age_is_exact_to_a_second(steps: list[tuple[str, int]]) -> None:
-    """Also where what was taken last is put back."""
+    """Also where what was taken last is put back, and at each sample."""
     line = Line(most=10_000)
     line.wait(1500)
     play(line, steps, put_back=False)
-    (age, is_least), truth = line.age(), line.truth()
-    assert (age is None) == (truth is None)
-    if age is not None and truth is not None:
-        assert age <= truth <= age + 1
-        assert not is_least
+    outs = [each.listed - each.waiting for each in line.samples]
+    ages = [*snapshot.oldest_waits(line.samples, outs), line.age()]
+    for (age, is_least), truth in zip(ages, [*line.truths, line.truth()], strict=True):
+        assert (age is None) == (truth is None)
+        if age is not None and truth is not None:
+            assert age <= truth <= age + 1
+            assert not is_least
 
 
 @settings(max_examples=300, deadline=None)
