@@ -25,6 +25,8 @@ def documents(data: Row) -> dict[str, str]:
             ("latency", "From push to task, where the worker is idle: the median", idle_median),
             ("load", "From push to task at half load: 99 of 100 take no longer", loaded_p99),
         ):
+            if what == "load" and not is_loaded(rows):
+                continue
             lines = [(title_of(row), value(row), f"{milliseconds(value(row))} ms") for row in rows]
             found[f"benchmarks-{what}.svg"] = bars(title, data["queue"]["when"], lines)
     if rows := data.get("app", {}).get("rows"):
@@ -80,8 +82,7 @@ def queue_table(queue: Row) -> str:
             row["promise"],
             *(f"{rate(row[what])} {spread(row[what])}" for what in ("noop", "nap", "enqueue")),
             f"{milliseconds(idle_median(row))} / {milliseconds(percentile(row, 0.99))}",
-            f"{milliseconds(middle(row, 'p50'))} / {milliseconds(middle(row, 'p99'))}"
-            f" <sub>at {middle(row, 'rate'):,.0f}/s</sub>",
+            under_load(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -145,8 +146,9 @@ def quicker(rows: list[Row]) -> list[str]:
         "pushes": lambda row: statistics.median(row["enqueue"]),
         "the median from push to task, idle": lambda row: 1 / idle_median(row),
         "its p99": lambda row: 1 / percentile(row, 0.99),
-        "p99 at half load, each at its own rate": lambda row: 1 / loaded_p99(row),
     }
+    if is_loaded(rows):
+        measures["p99 at half load, each at its own rate"] = lambda row: 1 / loaded_p99(row)
     told = []
     for words, speed in measures.items():
         best = max((row for row in rows if row["name"] != "ours"), key=speed)
@@ -176,6 +178,18 @@ def percentile(row: Row, share: float) -> float:
 
 def idle_median(row: Row) -> float:
     return percentile(row, 0.5)
+
+
+def under_load(row: Row) -> str:
+    if not is_loaded([row]):
+        return ""
+    p50, p99 = milliseconds(middle(row, "p50")), milliseconds(middle(row, "p99"))
+    return f"{p50} / {p99} <sub>at {middle(row, 'rate'):,.0f}/s</sub>"
+
+
+def is_loaded(rows: list[Row]) -> bool:
+    """Whether they are of a run that has measured half load already."""
+    return all(row.get("load") for row in rows)
 
 
 def loaded_p99(row: Row) -> float:
