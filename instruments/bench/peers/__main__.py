@@ -16,18 +16,25 @@ from typing import Any
 from tests.layout import ROOT
 from tests.server import server_program
 
-from . import app, page, queue
+from . import app, growth, page, queue, stack
 from .contenders import ARQ, HERE, PEERS
 from .side import scripts
 
-PARTS = {"queue": queue.measure, "app": app.measure}
+PARTS = {
+    "queue": queue.measure,
+    "app": app.measure,
+    "stack": stack.measure,
+    "growth": growth.measure,
+}
 DATA = ROOT / "docs" / "benchmarks.json"
 SHOWN = [
     "arq",
     "celery",
+    "circus",
     "dramatiq",
     "granian",
     "gunicorn",
+    "honcho",
     "huey",
     "kombu",
     "redis",

@@ -5,10 +5,12 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from . import growth_page, stack_page
 from .chart import bars
 from .words import APP, HEAD, QUEUE, WHY
 
 Row = dict[str, Any]
+OTHERS = {"stack": stack_page, "growth": growth_page}
 
 
 def documents(data: Row) -> dict[str, str]:
@@ -34,6 +36,9 @@ def documents(data: Row) -> dict[str, str]:
         lines = [(name, statistics.median(values), rate(values)) for name, values in kept]
         note = f"requests a second, {data['app']['when']}"
         found["benchmarks-app.svg"] = bars("A small answer, over kept connections", note, lines)
+    for name, other in OTHERS.items():
+        if name in data:
+            found |= other.charts(data[name])
     return found
 
 
@@ -56,6 +61,9 @@ def markdown(data: Row) -> str:
             table=app_table(rows), machine=machine(app), rounds=app["rounds"], wrk=app["wrk"]
         )
         parts.append(text)
+    for name, other in OTHERS.items():
+        if name in data:
+            parts.append(other.markdown(data[name], machine(data[name])))
     return "\n".join(parts)
 
 
