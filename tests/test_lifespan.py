@@ -127,6 +127,15 @@ def test_a_task_of_it_that_fails_ends_the_worker_after_its_drain(start: Start) -
     assert worker.redis.client.zcard("{TESTING}:workers") == 0
 
 
+def test_a_thread_that_is_left_does_not_hold_up_that_end(start: Start) -> None:
+    left = "asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)"
+    group = GROUP.replace("    async with", f"    {left}\n    async with")
+    worker = start("example-worker", tasks="import time\n" + group + BEGINS)
+    worker.push("0.1")
+    assert worker.ends() == 1
+    assert worker.stdout().count("ZeroDivisionError") == 1
+
+
 def test_a_task_of_it_that_fails_ends_beat(start: Start) -> None:
     push = SCHEDULE.replace("    return", "    begun.set(); return")
     beat = start("example-beat", schedule=GROUP + push)

@@ -5,10 +5,11 @@ import time
 from .hand import Hand, Standing
 from .slots import Slots
 
-STEP = 1024  # items that one request takes at most
+STEP_ITEMS = 1024  # that one request takes, at most
 HAND_BYTES = 32 << 20  # a worker takes no further item while it has so many bytes in hand
-HAND_BYTES_LEAST = 1 << 18  # the same on a link that proved too slow for more
-UNREAD_MOST = 2  # replies of that size in a row that did not come in time
+HAND_BYTES_LEAST = 1 << 18  # the same, at least, on a link that proved too slow for more
+RECOVERY = 300.0  # seconds until more is tried again, which may cost a time-out
+UNREAD_MOST = 2  # replies of the least size in a row that did not come in time
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
 PAUSE = 0.005  # seconds, at most, between two requests while neither slots nor supply run out
 
@@ -22,6 +23,7 @@ class Appetite:
         self._hand = hand
         self._slots = slots
         self._bytes = HAND_BYTES
+        self._tightened_at = 0.0  # when `_bytes` was lowered, or raised, last
         self._ahead = 0  # items to take beyond the free slots, so that none stays free
         self._unread = 0  # replies in a row that did not come, though they were of the least size
         self._ended, self._counted_at = 0, 0.0  # how many items have ended since when
@@ -33,37 +35,44 @@ class Appetite:
         return self._unread >= UNREAD_MOST
 
     def want(self) -> tuple[int, int]:
-        """How many items to ask for, and of how many bytes; a single one may have any number."""
+        """How many items to ask for, and how many bytes they may have altogether. The first may
+        have more."""
         waiting = sum(len(item) for _, item in self._hand.taken)
         free_bytes = self._bytes - self._slots.size() - waiting
         in_hand = len(self._hand.taken) + len(self._slots.running)
-        room = min(STEP, self._slots.count + self._ahead - in_hand)
+        room = min(STEP_ITEMS, self._slots.capacity + self._ahead - in_hand)
         must_end_first = free_bytes <= 0 or self._hand.standing is Standing.EMPTYING
-        return 0 if in_hand and must_end_first else max(0, room), free_bytes
+        return (0 if in_hand and must_end_first else max(0, room)), free_bytes
 
     def is_satisfied(self) -> bool:
         """Whether all slots are taken and so much waits that a later request can take more."""
         hand = self._hand
         return (
-            self._slots.are_taken
+            self._slots.are_full
             and len(hand.taken) > max(self._ahead // 2, 8)
-            and len(hand.done) < STEP
+            and len(hand.done) < STEP_ITEMS
             and not hand.failed
             and time.monotonic() - hand.stepped_at < 2 * PAUSE
         )
 
     def pause(self) -> float:
-        """Seconds until a request: before what waits runs out, as the reply takes its time."""
-        return min(PAUSE, len(self._hand.taken) / 2 * self._pace)
+        """Seconds until the next request. By then half of what waits is started: the other half
+        lasts until the reply."""
+        return min(PAUSE, self.wait_for_slot() / 2)
+
+    def wait_for_slot(self) -> float:
+        """Seconds until the last of what is taken will be started, at the latest pace."""
+        return len(self._hand.taken) * self._pace
 
     def got(self, wanted: int, taken: int, ended: int) -> None:
         """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
         self.expects_more = taken >= wanted
         self._unread = 0
+        self._recover()
         self._ended += ended
         passed = time.monotonic() - self._counted_at
         if passed >= AHEAD:
-            self._ahead = min(2 * STEP, int(self._ended * AHEAD / passed))
+            self._ahead = min(2 * STEP_ITEMS, int(self._ended * AHEAD / passed))
             self._pace = passed / max(1, self._ended)
             self._ended, self._counted_at = 0, time.monotonic()
 
@@ -71,6 +80,12 @@ class Appetite:
         """The reply to a STEP did not come: the link may be too slow for so much within a lease."""
         self._unread += self._bytes == HAND_BYTES_LEAST
         self._bytes = max(HAND_BYTES_LEAST, self._bytes // 8)
+        self._tightened_at = time.monotonic()
+
+    def _recover(self) -> None:
+        if self._bytes < HAND_BYTES and time.monotonic() - self._tightened_at > RECOVERY:
+            self._bytes = min(HAND_BYTES, self._bytes * 8)
+            self._tightened_at = time.monotonic()
 
     def forget_unread(self) -> None:
         """The item that was too large has been dealt with."""

@@ -1,7 +1,7 @@
 """The hand: what a worker has taken from the queue, as far as Redis has confirmed it.
 
-Every id is in one place at a time. It is `taken` until a slot runs it. Then it is `done` or
-`failed` until Redis has confirmed that. Or it is `giving` until Redis has taken it back.
+An id is `taken` until a slot runs it. Then it is `done` or `failed` until Redis has confirmed that;
+it may be `failed` and still run, when its time was up. Or it is `giving` until Redis has it back.
 tests/queue/model.py explores what may happen meanwhile.
 """
 
@@ -16,23 +16,23 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from .failure import Failure
 from .link import Connection
 from .queue import BACKOFF_MOST, FRESH, SOURCE, TEND, Consumer, GoneError, History, Request
 from .rights import ensure
 from .runs import Runs
-from .slots import Failure
 from .task import Attempt
 
 logger = logging.getLogger(__name__)
 
 BACKOFF = 1.0  # seconds until the first retry, at most
-STARTED_BYTES = 1 << 16  # a WAIT that brings a larger item does not start it: see `wait`
+STARTED_BYTES = 1 << 16  # a larger item is not started when a WAIT brings it: see `wait`
 TEND_LEAST = 0.05  # seconds, at least, to wait for an item or an end before the next TEND
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The failure of an item, as FAIL tells it to Redis."""
+    """The failure of an item, as FAIL tells it to Redis: see `Consumer.fail`."""
 
     delay: float  # seconds until the next attempt
     attempts: int  # after so many failures the item is dead
@@ -46,7 +46,7 @@ class Standing(Enum):
     UNREGISTERED = auto()  # a JOIN comes first
     UNSETTLED = auto()  # after a JOIN or a WAIT: a STEP must come before the next WAIT
     SETTLED = auto()  # after a STEP: Redis and the worker agree on what is in hand
-    EMPTYING = auto()  # the same, and all in hand must end before a STEP or WAIT may bring more
+    EMPTYING = auto()  # the same, and all in hand must end before anything new comes into it
 
 
 class Hand:
@@ -54,7 +54,7 @@ class Hand:
 
     A request that Redis refuses raises ResponseError. It raises GoneError if the hand was given to
     others; then `renew` must follow. If Redis does not answer, it raises another of link.ERRORS;
-    then `part` must follow. In each case the hand is as it was before.
+    then `part` must follow. In each case the hand is as it was before, but see `step`.
     """
 
     def __init__(self, url: str, key: str, dead_limit: int) -> None:
@@ -115,7 +115,7 @@ class Hand:
         await self._connection.close()
 
     def _forget(self) -> None:
-        """Others have what was in hand. Redis ignores the ids of what still runs here."""
+        """Drop what has not started: others have it now. Redis ignores the ids of what runs on."""
         self.taken.clear()
         self.giving.clear()
         self._histories.clear()
@@ -136,7 +136,8 @@ class Hand:
         return True
 
     async def step(self, want: int, size: int, meanwhile: Callable[[], None]) -> int:
-        """Confirm what has ended, and take up to `want` items of `size` bytes, or one larger item.
+        """Confirm what has ended, and take up to `want` items of `size` bytes altogether. The first
+        may be larger.
 
         Returns how many were taken. Calls `meanwhile` while Redis works. If Redis refuses to note
         the failure of an item, or the end of one that has a key, that is raised last, when
@@ -178,7 +179,7 @@ class Hand:
         return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
 
     def _charges(self) -> list[tuple[int, tuple[float, int, str, int, bool]]]:
-        # The STEP after these puts the item of a WAIT into the hand: its FAIL has to wait.
+        # The item of a WAIT is not in the hand at Redis before the STEP that follows these FAILs.
         return [
             (
                 item_id,
@@ -198,7 +199,7 @@ class Hand:
         return len(new.items)
 
     def _forget_histories(self, ids: Iterable[int]) -> None:
-        if self._histories:  # as a rule there are none
+        if self._histories:  # few items have one, and this is called for all
             for item_id in self._histories.keys() & ids:
                 del self._histories[item_id]
 
@@ -215,10 +216,13 @@ class Hand:
 
         The link is too slow for it, and it would keep all other items from their turn.
         """
-        found = await self._ask(self._consumer.weigh())
+        found, *history = await self._ask(self._consumer.weigh())
         if found >= size:
-            why = f"its {found / 1e6:.1f} MB cannot be read in time"
-            self.fail(self._consumer.skip(), Failure(why), attempts)
+            item_id = self._consumer.skip()
+            self._histories[item_id] = History(*history)
+            self.fail(
+                item_id, Failure(f"its {found / 1e6:.1f} MB cannot be read in time"), attempts
+            )
 
     def _tell_losses(self, lost: int) -> None:
         """Warn once that the dead list loses items."""
@@ -278,7 +282,7 @@ class Hand:
         """Seconds until the next `tend`; 0 or less when it is due."""
         return self._tended_at + TEND - time.monotonic()
 
-    def rest(self) -> float:
+    def pause(self) -> float:
         """Seconds to wait, at most, before the next `tend`."""
         return max(TEND_LEAST, self.until_tend())
 
@@ -290,7 +294,8 @@ class Hand:
         """
         await self._tell_runs()
         known = self._known(running)
-        # The first TEND lists all consumers. Some are dead for sure: their processes were here.
+        # The first TEND lists all consumers. A second one reaps those whose process was on this
+        # machine and is gone.
         if dead := await self._tend(known, []):
             await self._tend([*known, *(item_id for item_id, _ in self.taken)], dead)
             logger.info("took over from %d dead workers", len(dead))

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import NoReturn, Self
@@ -102,6 +103,8 @@ class Process:
             _exit_soon(0)
         elif isinstance(error, SystemExit) and isinstance(error.code, int):
             _exit_soon(error.code)
+        elif isinstance(error, Exception):
+            _exit_soon(1, error)
 
     @contextlib.asynccontextmanager
     async def until_stop(self) -> AsyncIterator[None]:
@@ -227,12 +230,19 @@ class Forks:
 forks = Forks()
 
 
-def _exit_soon(status: int) -> None:
+def _exit_soon(status: int, error: Exception | None = None) -> None:
     """End the process within LEFT_SECONDS, even if the user's code has left threads or processes.
 
-    Python would wait for them. Until then it runs what is registered by atexit.
+    Python would wait for them. Until then it runs what is registered by atexit. It shows the
+    `error` that ends it last of all: so that is shown here, if there is one and the time is up.
     """
-    timer = threading.Timer(LEFT_SECONDS, exit_at_once, (status,))
+
+    def end() -> None:
+        if error:
+            traceback.print_exception(error)
+        exit_at_once(status)
+
+    timer = threading.Timer(LEFT_SECONDS, end)
     timer.daemon = True
     timer.start()
 

@@ -18,7 +18,7 @@
 -- An idle worker waits by BLMOVE, which runs no script: it moves an item to the worker's list
 -- `next`. The worker starts the item at once, and its next STEP moves the item into the hand.
 --
--- A consumer is one connection of a worker. It exists as long as it is in `workers`. On its next
+-- A consumer is used on one connection only. It exists as long as it is in `workers`. On its next
 -- connection the worker joins under a new name, and takes over the hand. A request that is still
 -- under way on the old connection comes too late: a script says GONE, and BLMOVE finds a string
 -- where `next` was. The same happens to a worker that was taken for dead, whose hand was given to

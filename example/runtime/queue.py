@@ -29,8 +29,8 @@ VIEW_SOURCE, VIEW_SHA = _assembled("_look", "_dead")
 
 LEASE = 5.0  # seconds without a sign of life until a consumer's hand is given to others
 TEND = 1.0  # seconds between two looks at the other consumers
-GAP = 2.5  # seconds; when nobody could reach Redis for longer, no consumer is to blame for silence
-REST = 1.0  # seconds that a suspect waits for each of its deaths
+GAP = 2.5  # seconds; if no worker could reach Redis for longer, silence proves nothing
+SUSPECT_DELAY = 1.0  # seconds that a suspect waits for each of its deaths
 BACKOFF_MOST = 600.0  # seconds until a retry, at most
 _RANGE = 1000  # ids in one range at most: Lua's stack holds some 8,000
 
@@ -45,10 +45,10 @@ def keys(key: str) -> list[str]:
     Raises ValueError for a key that Redis Cluster could not keep together with the others, or
     that would share them with another list.
     """
-    tag = key.partition("{")[2].partition("}")
-    if key == f"{{{tag[0]}}}":
-        raise ValueError(f"{key!r} would share its keys with the list {tag[0]!r}: drop the braces")
-    if tag[0] and tag[1]:
+    tag, closing, _ = key.partition("{")[2].partition("}")
+    if key == f"{{{tag}}}":
+        raise ValueError(f"{key!r} would share its keys with the list {tag!r}: drop the braces")
+    if tag and closing:
         prefix = key
     elif "}" in key:
         raise ValueError(f"{key!r} has braces, but no hash tag: use a name without braces")
@@ -156,7 +156,6 @@ class Consumer:
         """The id and the item that a WAIT has brought, until a STEP or JOIN has told Redis."""
         self._former = former.name if former else ""
         self._script = script(key, self.name)
-        self._hand = prefixes(key)[1] + self.name
         self._wait = ("BLMOVE", key, prefixes(key)[0] + self.name, "RIGHT", "LEFT")
         self._heard: tuple[int, int] = (
             former._heard if former else (0, 0)
@@ -188,7 +187,8 @@ class Consumer:
         return self.started[0]
 
     def step(self, want: int, size: int, done: Iterable[int]) -> Request:
-        """Confirm `done`, and take up to `want` items of `size` bytes, or one larger item."""
+        """Confirm `done`, and take up to `want` items of `size` bytes altogether. The first may be
+        larger."""
         return self._request("step", self.first, want, size, self.started[0], *ranges(done))
 
     def took(self, reply: tuple[list[bytes], list[Any], int]) -> Taken:
@@ -203,8 +203,12 @@ class Consumer:
         return Taken(first, items, histories, bool(must_empty))
 
     def weigh(self) -> Request:
-        """Ask how many bytes the next item has, if a STEP took one whose reply was lost; else 0."""
-        return ("HSTRLEN", self._hand, self.first)
+        """Ask for the next item without its bytes, if a STEP took one whose reply was lost.
+
+        The reply is how many bytes it has, and then the fields of its History. It is 0 bytes if
+        there is none.
+        """
+        return self._request("weigh", self.first)
 
     def skip(self) -> int:
         """The id of that item, which cannot be read here. A FAIL of it must follow."""
@@ -252,7 +256,7 @@ class Consumer:
 
     def tend(self, known: Iterable[int], dead: list[bytes], dead_limit: int) -> Request:
         """Reap the consumers `dead`, and those whose lease is over; `known` are all ids in hand."""
-        times = [round(seconds * 1000) for seconds in (LEASE, GAP, REST, BACKOFF_MOST)]
+        times = [round(seconds * 1000) for seconds in (LEASE, GAP, SUSPECT_DELAY, BACKOFF_MOST)]
         return self._request(
             "tend", self.first, *self._heard, *times, dead_limit, len(dead), *dead, *ranges(known)
         )

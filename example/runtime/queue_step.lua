@@ -1,6 +1,6 @@
 -- STEP, by which a worker confirms items and takes more. Continues queue.lua.
 
-local MANY, SMALL = 128, 1024 -- the same, where the last ones had no more bytes than that
+local MANY, SMALL = 128, 1024 -- instead of FEW, while items have no more bytes than that
 
 -- The items that a STEP returns, and what it has to record and to remove for them.
 local function new_batch(first, want, bytes)
@@ -50,6 +50,15 @@ local function repeat_answer(batch)
     end
   end
   return batch.first < last
+end
+
+-- WEIGH id: an item in hand, without its bytes: {how many they are, deaths, failures, mark}. It is
+-- {0, 0, 0, ''} if there is none.
+request.weigh = function()
+  local value = redis.call('HGET', hand, ARGV[5])
+  if not value then return { 0, 0, 0, '' } end
+  local deaths, failures, item, mark = split(value)
+  return { #item, deaths, failures, mark }
 end
 
 local function take_due(batch, zset, now, limit)
@@ -109,16 +118,16 @@ local function add_fresh(batch, found)
 end
 
 local function take_inbox(batch)
-  local ask, most = 1, FEW -- one at first
+  local ask, most = 1, FEW -- one at first, since it may be huge
   while #batch.items < batch.want do
-    ask = math.min(2 * ask, most, batch.want - #batch.items)
+    ask = math.min(ask, most, batch.want - #batch.items)
     local taken = batch.from_inbox
     local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
     if not found then return end
     local fit, largest = add_fresh(batch, found)
     batch.from_inbox = taken + fit
     if fit < ask then return end
-    most = largest <= SMALL and MANY or FEW
+    ask, most = 2 * ask, largest <= SMALL and MANY or FEW
   end
 end
 

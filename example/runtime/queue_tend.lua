@@ -72,9 +72,9 @@ local function unknown_to_me(first, from)
   return unknown
 end
 
--- TEND first last since lease gap delay most dead_limit deaths name… [lo hi]…: every worker sends
+-- TEND first last since lease gap delay most dead_limit named name… [lo hi]…: every worker sends
 -- this each second.
--- Reaps the `deaths` consumers that are named here, and those that have not shown up for `lease`
+-- Reaps the `named` consumers whose names follow, and those that have not shown up for `lease`
 -- ms. The latter are spared for `lease` ms after a gap, since no consumer could show up while none
 -- could reach Redis. A gap is more than `gap` ms between now and `last`, Redis's time at the last
 -- TEND of `me`. `since` is when the last gap ended.
@@ -88,9 +88,9 @@ request.tend = function()
   local first, last, since = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
   local lease, gap, delay, most = unpack(ARGV, 8, 11)
   local losses = { most = tonumber(ARGV[12]), given_up = 0, lost = 0 }
-  local deaths, now = tonumber(ARGV[13]), clock()
+  local named, now = tonumber(ARGV[13]), clock()
   redis.call('ZADD', workers, now, me)
-  for i = 14, 13 + deaths do reap(ARGV[i], now, delay, losses) end
+  for i = 14, 13 + named do reap(ARGV[i], now, delay, losses) end
   if now < last or now - last > tonumber(gap) then since = now end
   if now - since >= tonumber(lease) then
     for _, name in ipairs(redis.call('ZRANGEBYSCORE', workers, '-inf', now - lease)) do
@@ -105,5 +105,5 @@ request.tend = function()
   bring_forward(suspects, now, most)
   local names = redis.call('ZRANGE', workers, 0, -1)
   sample(now)
-  return { now, since, names, unknown_to_me(first, 14 + deaths), losses.given_up, losses.lost }
+  return { now, since, names, unknown_to_me(first, 14 + named), losses.given_up, losses.lost }
 end

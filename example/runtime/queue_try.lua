@@ -39,8 +39,8 @@ trial.worker = function(lacks)
   local other_cause = try({
     { 'HDEL', hand, '' }, { 'LTRIM', next, 0, -1 }, { 'ZREM', absent, '' }, { 'DEL', absent },
     { 'TIME' }, { 'TYPE', next }, { 'EXISTS', absent }, { 'LRANGE', next, 0, 0 },
-    { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HSTRLEN', absent, '' },
-    { 'HLEN', absent }, { 'LLEN', inbox },
+    { 'HGET', hand, '' }, { 'HEXISTS', hand, '' }, { 'HKEYS', absent }, { 'HLEN', absent },
+    { 'LLEN', inbox },
     { 'HINCRBY', absent, '', 'a', says = 'not an integer' },
     { 'HSET', hand, 'a', 'b', 'c', says = 'wrong number of arguments' },
     { 'RENAME', absent, absent, says = 'no such key' },

@@ -17,16 +17,17 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from .appetite import HAND_BYTES_LEAST, Appetite
+from .failure import Failure
 from .hand import Hand, Standing
 from .link import ERRORS
 from .outage import OutageLog
 from .process import Process
 from .queue import GoneError
-from .slots import Failure, Slots, Work
+from .slots import Slots, Work
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds that an item may wait for a free slot before others may have it
+PATIENCE = 1.0  # seconds that a taken item may wait for a slot before others may have it
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run: their ends have to be confirmed
 LEAVE_SECONDS = 1.0  # seconds for the last requests once DRAIN_SECONDS are over
 
@@ -119,7 +120,7 @@ class Worker:
         self._limits = limits
         self._outage = OutageLog(url, show)
         self._does_wait_work = True
-        """Whether Redis took the last WAIT. If it refuses only WAIT, the outage is not over."""
+        """False since Redis has refused a WAIT. The outage is not over then, though STEP works."""
         self._ready = ready
 
     # the life of a worker
@@ -152,13 +153,16 @@ class Worker:
         while self.life is Life.DRAINING and time.monotonic() < left_by:
             await self._try(self._leave, left_by)
         if self.life is Life.DRAINING:
-            logger.warning("Redis away: other workers will take over what was in hand")
+            logger.warning(
+                "Redis has not let this worker leave: others take over what it had in hand"
+            )
         await self.hand.close()
 
     async def _try(
         self, step: Callable[[], Coroutine[Any, Any, None]], until: float | None = None
     ) -> None:
-        """Take a step, at most until then by time.monotonic(). Pause if Redis is in trouble."""
+        """Take a step, which is cut off at `until` by time.monotonic(). Pause if Redis is in
+        trouble."""
         left = None if until is None else max(0.0, until - time.monotonic())
         try:
             async with asyncio.timeout(left) as deadline:
@@ -191,7 +195,7 @@ class Worker:
         elif want and self._may_wait():
             await self._wait()
         else:
-            await self._change(self.hand.rest())
+            await self._change(self.hand.pause())
             if self.hand.standing is Standing.EMPTYING:
                 await self._step(want, size)
         self.slots.changed.clear()
@@ -203,7 +207,7 @@ class Worker:
         self.hand.give_taken()
         await self.hand.give()
         if not self._has_to_confirm():
-            await self._change(self.hand.rest())
+            await self._change(self.hand.pause())
         self.slots.changed.clear()
 
     async def _leave(self) -> None:
@@ -224,7 +228,7 @@ class Worker:
             self.hand.give_taken()
         await self.hand.give()
         if not self.appetite.expects_more:
-            self.slots.start()  # else a STEP starts them, while Redis works
+            self.slots.start()  # otherwise `_step` starts them, while it waits for the reply
 
     async def _keep_in_touch(self) -> None:
         await self._join()
@@ -242,7 +246,7 @@ class Worker:
             logger.warning("was taken for dead: others do what was in hand")
 
     async def _step(self, want: int, size: int = 0) -> None:
-        """Confirm what has ended, and take up to `want` items of `size` bytes, or a larger one."""
+        """Confirm what has ended, and take up to `want` items of `size` bytes altogether."""
         ended = len(self.hand.done)
         try:
             taken = await self.hand.step(want, size, meanwhile=self.slots.start)
@@ -250,13 +254,15 @@ class Worker:
             self.appetite.got_nothing_in_time()
             raise
         except ResponseError:
-            self.slots.start()
+            self.slots.start()  # whatever is refused, what is taken already can be worked on
             raise
         self.appetite.got(want, taken, ended)
+        if self.appetite.expects_more:
+            self._does_wait_work = True  # perhaps, but it is not needed now
 
     async def _wait(self) -> None:
         """Wait for an item, and start it."""
-        seconds = BUSY_WAIT if self.slots.running else self.hand.rest()
+        seconds = BUSY_WAIT if self.slots.running else self.hand.pause()
         try:
             has_come = await self.hand.wait(seconds)
         except ResponseError as error:
@@ -283,16 +289,18 @@ class Worker:
 
     def _has_to_start(self) -> bool:
         """Whether an item could start at once."""
-        return bool(self.hand.taken) and not self.slots.are_taken
+        return bool(self.hand.taken) and not self.slots.are_full
 
     def _may_wait(self) -> bool:
         """Whether an item that comes now could start at once."""
-        return self.hand.standing is Standing.SETTLED and not self.slots.are_taken
+        return self.hand.standing is Standing.SETTLED and not self.slots.are_full
 
     def _is_late(self) -> bool:
-        """Whether taken items have waited too long: another worker may have a free slot."""
-        is_old = time.monotonic() - self.slots.started_at > PATIENCE
-        return bool(self.hand.taken) and is_old and self.slots.are_taken
+        """Whether what is taken waits too long for a slot: another worker may have a free one."""
+        if not (self.hand.taken and self.slots.are_full):
+            return False
+        since_last_start = time.monotonic() - self.slots.started_at
+        return max(since_last_start, self.appetite.wait_for_slot()) > PATIENCE
 
     async def _change(self, within: float) -> None:
         """Wait until an item has ended or a slot has fallen free, but not longer than that."""

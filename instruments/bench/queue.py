@@ -21,7 +21,7 @@ import redis
 import redis.asyncio
 import uvloop
 
-from example.runtime.appetite import HAND_BYTES, STEP
+from example.runtime.appetite import HAND_BYTES, STEP_ITEMS
 from example.runtime.worker import Limits, Worker
 from tests.server import Server
 from tests.waiting import eventually
@@ -252,8 +252,8 @@ def report(bench: Bench, options: argparse.Namespace) -> None:
     version = bench.server.client.info("server")["redis_version"]
     print(
         f"Python {python}, uvloop, redis-py {redis.__version__}, server {version} with AOF,"
-        f" {os.cpu_count()} cores\nconcurrency {limits.concurrency}, up to {STEP} items a request"
-        f" and {HAND_BYTES >> 20} MiB in hand, JOB_TIMEOUT {limits.job_timeout:g} s by one timer"
+        f" {os.cpu_count()} cores\nconcurrency {limits.concurrency}, up to {STEP_ITEMS} items a"
+        f" request, {HAND_BYTES >> 20} MiB in hand, JOB_TIMEOUT {limits.job_timeout:g} s"
     )
 
     def show(what: str, value: str, wanted: str) -> None:

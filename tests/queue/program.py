@@ -16,7 +16,7 @@ import threading
 import time
 from typing import Any
 
-from example.runtime import link, log, names, process, slots, worker
+from example.runtime import appetite, link, log, names, process, slots, worker
 from example.runtime.task import Again, GiveUp, attempt
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
@@ -134,5 +134,6 @@ async def main() -> None:
 if host := OPTIONS.get("host"):
     names.PLACE = f"{host}/elsewhere"
 link._TIMEOUT = OPTIONS["answer_seconds"] or link._TIMEOUT
+appetite.RECOVERY = OPTIONS["recovery_seconds"] or appetite.RECOVERY
 log.configure("info", OPTIONS["log_format"])
 process.run(main)

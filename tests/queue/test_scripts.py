@@ -47,7 +47,7 @@ COMMANDS = {
     "wait": ["blmove"],
 }
 OTHERS = [
-    *("del", "exists", "get", "hexists", "hget", "hincrby", "hkeys", "hlen", "hstrlen", "llen"),
+    *("del", "exists", "get", "hexists", "hget", "hincrby", "hkeys", "hlen", "llen"),
     *("lrange", "rename", "set", "time", "type", "xlen", "zcount", "zrange", "zrangebyscore"),
     "zscore",
 ]

@@ -258,14 +258,14 @@ class Proxy:
                 here.close()
                 continue
             self.pairs += (here, there)
-            for a, b, rate in ((here, there, 0), (there, here, self.rate)):
-                threading.Thread(target=self._copy, args=(a, b, rate), daemon=True).start()
+            for a, b, is_slow in ((here, there, False), (there, here, True)):
+                threading.Thread(target=self._copy, args=(a, b, is_slow), daemon=True).start()
 
-    def _copy(self, source: socket.socket, sink: socket.socket, rate: int) -> None:
+    def _copy(self, source: socket.socket, sink: socket.socket, is_slow: bool) -> None:
         try:
             while data := source.recv(1 << 14):
-                if rate:
-                    time.sleep(len(data) / rate)  # the slowness is the point
+                if is_slow and self.rate:
+                    time.sleep(len(data) / self.rate)  # the slowness is the point
                 sink.sendall(data)
         except OSError:
             pass
@@ -303,9 +303,27 @@ def test_an_item_that_the_link_is_too_slow_for_holds_up_no_other(
     (dead,) = workers.eventually(workers.dead, within=60)
     assert dead[b"why"] == b"its 3.0 MB cannot be read in time"
     assert (dead[b"failures"], len(dead[b"item"])) == (b"2", 3_000_000)
-    assert re.search(r"item \S+#\d+ failed, .* MB cannot be read in time", workers.log())
+    assert re.search(
+        r"WARNING item \S+#\d+ failed, again in \S+ s \(1 of 2\): its 3.0 MB cannot be read in time"
+        r"(.*\n)*.*ERROR item \S+#\d+ failed, given up \(2 of 2\): its 3.0 MB cannot be read",
+        workers.log(),
+    )
     workers.eventually(workers.at_rest)
     assert len(workers.ended()) == 4
+    proxy.close()
+
+
+def test_a_link_that_was_slow_once_is_tried_with_more_later(
+    redis: Server, at: Callable[[Server, str], Workers]
+) -> None:
+    proxy = Proxy(redis.port, rate=1_000_000)
+    workers = at(redis, f"redis://127.0.0.1:{proxy.port}")
+    workers.answer_seconds, workers.recovery_seconds = 0.7, 3
+    workers.push(*(b"nap 1 %d " % number + b"x" * 20_000 for number in range(300)))
+    workers.start()
+    workers.eventually(lambda: workers.told("start"))
+    proxy.rate = 0
+    workers.eventually(lambda: len(workers.told("start")) - len(workers.told("end")) > 50)
     proxy.close()
 
 

@@ -588,6 +588,17 @@ def test_what_waits_behind_a_slow_item_goes_to_an_idle_worker(workers: Workers) 
     assert slow.poll() is None
 
 
+def test_what_waits_behind_items_that_have_become_slow_goes_to_an_idle_worker(
+    workers: Workers,
+) -> None:
+    """What was taken ahead of quick items is given back, though a slot falls free now and then."""
+    workers.start(concurrency=1)
+    workers.push(*map(str, range(3000)), *(f"nap 0.9 {number}" for number in range(30)))
+    workers.eventually(lambda: "nap 0.9 0" in workers.told("start"))
+    idle = workers.start(concurrency=1)
+    workers.eventually(lambda: len(workers.told("start", idle.pid)) > 3, within=10)
+
+
 def test_an_idle_worker_costs_next_to_nothing(workers: Workers) -> None:
     """It wakes up about twice a second."""
     worker = workers.start()

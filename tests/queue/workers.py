@@ -28,6 +28,7 @@ class Workers:
         self.redis = redis
         self.url = url or redis.url
         self.answer_seconds = 0.0  # how long they wait for an answer; 0: as shipped
+        self.recovery_seconds = 0.0  # until a link that was slow is tried with more; 0: as shipped
         self.log_format = "text"
         self.ledger = folder / "ledger"
         self.ledger.touch()
@@ -50,7 +51,7 @@ class Workers:
         options = {
             "ledger": str(self.ledger), "url": self.url, "key": KEY,
             "work": work, "host": host, "limits": limits, "answer_seconds": self.answer_seconds,
-            "log_format": self.log_format,
+            "log_format": self.log_format, "recovery_seconds": self.recovery_seconds,
         }  # fmt: skip
         self.logs.append(self.folder / f"worker{len(self.logs)}.log")
         with open(self.logs[-1], "wb") as log:
