@@ -3,6 +3,7 @@
 Exit statuses: 0 after TERM or Ctrl-C, 2 for a wrong setting, 3 if app cannot start to serve, 4 if
 redis is not needed. To add a program, add a function: see README.md. Each function imports what it
 needs, so that beat and worker do not load the web framework, and a waiting redis no Redis client.
+app loads that client with the first /readyz.
 """
 
 import sys

@@ -59,6 +59,15 @@ def test_readiness_depends_on_redis_and_liveness_does_not(layout: Layout) -> Non
     layout.eventually(lambda: status(layout, "/readyz") == 200)
 
 
+def test_app_loads_a_redis_client_only_for_readyz(layout: Layout) -> None:
+    """It takes a third of the process's memory."""
+    layout.eventually(lambda: status(layout, "/livez") == 200)
+    loaded = Path(f"/proc/{layout.pid('app')}/maps")
+    assert "hiredis" not in loaded.read_text()
+    # The other process may answer first.
+    layout.eventually(lambda: status(layout, "/readyz") == 200 and "hiredis" in loaded.read_text())
+
+
 def test_a_redis_that_never_was_there_is_nobodys_fault(launch: Launch, redis: Server) -> None:
     """A program that waits for it is not ready, but its start is never overdue."""
     redis.kill()

@@ -4,10 +4,9 @@ These requests are answered before they reach the application, which need not kn
 """
 
 import asyncio
+import importlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
-
-from .link import ERRORS, connect, locate
 
 READY_SECONDS = 1.0
 """How long Redis may take to answer, and how long its answer is reused."""
@@ -56,6 +55,7 @@ class Redis:
         self._url = url
         self._key = key
         self._asked = 0.0
+        self._link: Any = None
         self._asking: asyncio.Task[bool] | None = None
 
     async def answers(self) -> bool:
@@ -68,11 +68,16 @@ class Redis:
         return await asyncio.shield(self._asking)
 
     async def _ask(self) -> bool:
+        # The client takes 10 MiB, so an app that nobody asks does not load it. In a thread, since
+        # other requests should not wait so long.
+        link = self._link = self._link or await asyncio.to_thread(
+            importlib.import_module, ".link", __package__
+        )
         try:
             async with asyncio.timeout(READY_SECONDS):
-                async with connect(await locate(self._url, self._key)) as redis:
+                async with link.connect(await link.locate(self._url, self._key)) as redis:
                     await redis.ping()
-        except ERRORS:
+        except link.ERRORS:
             return False
         return True
 

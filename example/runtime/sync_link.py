@@ -1,7 +1,7 @@
 """Connections to Redis for plain functions: each thread that asks has one for itself meanwhile.
 
-redis-py's client and pool do this too, but they lock, count and time so much that a push took twice
-as long.
+redis-py's client and pool do this too, but they lock, count and time so much that a push took a
+third longer.
 """
 
 import os

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import growth_page, stack_page
 from .chart import bars
-from .words import APP, HEAD, QUEUE, WHY
+from .words import APP, HEAD, QUEUE, TRIED, WHY
 
 Row = dict[str, Any]
 OTHERS = {"stack": stack_page, "growth": growth_page}
@@ -64,6 +64,8 @@ def markdown(data: Row) -> str:
     for name, other in OTHERS.items():
         if name in data:
             parts.append(other.markdown(data[name], machine(data[name])))
+    if "queue" in data:
+        parts.append(TRIED)
     return "\n".join(parts)
 
 
