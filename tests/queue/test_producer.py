@@ -356,7 +356,10 @@ def test_plain_functions_survive_trouble_of_redis_too(redis: Server) -> None:
         producer.push("away")
     redis.start()
     producer.push("3")
-    assert listed(redis) == [b"1", b"2", b"3"]
+    redis.kill()
+    redis.start()
+    producer.push("4")
+    assert listed(redis) == [b"1", b"2", b"3", b"4"]
 
 
 def test_both_kinds_find_the_node_of_a_cluster(folder: Path) -> None:
@@ -395,14 +398,22 @@ def test_a_frozen_redis_fails_a_plain_function(frozen: Server) -> None:
 
 FORKS = """
 import os, sys
+from redis import Redis
 from example.runtime.producer import SyncProducer
+
+def connections():
+    with Redis.from_url(sys.argv[1]) as client:
+        return len(client.client_list())
+
 producer = SyncProducer(sys.argv[1], "TESTING", 100)
 producer.push("parent")
+before = connections()
 if child := os.fork():
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     producer.push("parent again")
 else:
     producer.push("child")
+    assert connections() == before + 1  # its own
 """
 
 
