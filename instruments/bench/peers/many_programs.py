@@ -92,5 +92,5 @@ def status(pid: int, count: int) -> float:
         text=True,
     )
     seconds = time.monotonic() - begun
-    assert done.stdout.count("RUNNING") == count, done.stdout
+    assert done.stdout.count("sleeper_") == count, done.stdout + done.stderr
     return seconds

@@ -133,7 +133,7 @@ worker: {ours}/example-worker
 
 SUPERVISORD = "supervisord -c supervisord.conf"
 RESTART = "supervisorctl restart app:*"
-AGAIN = "starts it again at once; gives up after 3 starts that ended within 1 s"
+AGAIN = "starts it again at once; gives up where 4 starts in a row ended within 1 s"
 PATIENT = "starts it again, and waits longer each time; what never was ready ends all, with 70"
 
 STACKS = [
@@ -182,7 +182,7 @@ STACKS = [
     Stack(
         "circus",
         "our app, beat, worker",
-        "starts it again at once, always",
+        "starts it again at once, as often as it dies",
         "circusd circus.ini",
         {"circus.ini": CIRCUS},
         PEERS,
