@@ -22,7 +22,7 @@ __all__ = ["PROGRAMS"]
 
 @command(is_part=True)
 def redis() -> None:
-    """Become a Redis server for REDIS_URL, once nobody else is; exit 4 when that is elsewhere."""
+    """Become the Redis server at REDIS_URL, once no other is there; exit 4 if that is elsewhere."""
     from .runtime import store
 
     settings = load_settings()
@@ -31,7 +31,7 @@ def redis() -> None:
 
 @program
 async def app(process: "Process", settings: Settings) -> None:
-    """Serve `example.app` on the listening socket at descriptor 0, else on HOST:PORT."""
+    """Serve `example.app` on the listening socket at descriptor 0, or else on HOST:PORT."""
     from .runtime import health, server
 
     app = load_yours("api", "app").app
@@ -41,7 +41,7 @@ async def app(process: "Process", settings: Settings) -> None:
 
 @program
 async def beat(process: "Process", settings: Settings) -> None:
-    """Push what `schedule.py` says, each at its time."""
+    """Push the items of `schedule.py`, each when it is due."""
     from .runtime import beat, lifespan
 
     schedule = load_yours("schedule", "SCHEDULE")
@@ -52,7 +52,7 @@ async def beat(process: "Process", settings: Settings) -> None:
 
 @program
 async def worker(process: "Process", settings: Settings) -> None:
-    """Take items from the queue and do with each what `tasks.py` says."""
+    """Take items from the queue, and run the task in `tasks.py` for each."""
     from .runtime import lifespan, worker
 
     tasks = load_yours("tasks")
@@ -73,7 +73,7 @@ async def worker(process: "Process", settings: Settings) -> None:
 
 @command()
 def dashboard() -> None:
-    """Serve a page about how everything does, for whoever knows its token."""
+    """Serve the operator's page to whoever knows its token."""
     from .runtime import process
     from .view.dashboard import serve, site
 
@@ -84,7 +84,7 @@ def dashboard() -> None:
     try:
         schedule = load_yours("schedule", "SCHEDULE").SCHEDULE
     except (OSError, SystemExit):
-        # The page tells what that does to beat.
+        # The page shows what that does to beat.
         schedule = {}
 
     async def main() -> None:
@@ -98,12 +98,12 @@ def dashboard() -> None:
 
 @command()
 def scaler() -> None:
-    """Keep as many workers as what there is to do asks for; started by supervisord only."""
+    """Scale the workers with the backlog. Only supervisord starts this, as an event listener."""
     import math
 
     from .supervision import scaler
 
-    # Its stdout belongs to supervisord: everything else that is said goes to stderr.
+    # Its stdout is its conversation with supervisord, so everything else goes to stderr.
     answers, sys.stdout = sys.stdout, sys.stderr
     settings = load_settings()
     if settings.scale_max < settings.scale_min:

@@ -24,9 +24,9 @@ NAMES = ("supervisord.conf", "etc/supervisord.conf")
 
 
 def main() -> None:
-    """Print what is wrong with the programs under supervisord, and exit with 1, or else with 0.
+    """Print what is wrong with the programs under supervisord. Exit with 1 if anything is, else 0.
 
-    With --ready, what is not ready is wrong too.
+    With --ready, a program that is not ready is wrong, too.
     """
     ready = sys.argv[1:] == ["--ready"]
     if len(sys.argv) > 1 and not ready:
@@ -35,7 +35,8 @@ def main() -> None:
 
         read = "Reads supervisord.conf as supervisorctl does, or HEALTH_FILE; see docs/image.md."
         parser = argparse.ArgumentParser(description=main.__doc__, epilog=read)
-        parser.add_argument("--ready", action="store_true", help="what is not ready is wrong too")
+        about = "a program that is not ready is wrong, too"
+        parser.add_argument("--ready", action="store_true", help=about)
         parser.parse_args()
     wrong = list(faults(ready))
     print("\n".join(wrong) or "healthy")
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def faults(ready: bool = False) -> Iterator[str]:
-    """A line for each fault. If `ready`, what is not ready is a fault too.
+    """A line for each fault. If `ready`, a program that is not ready is a fault, too.
 
     The programs are those in the supervisord.conf that supervisorctl would find. It is no fault if
     one was stopped by hand, or is starting. If app is ready, it must answer /livez on the socket
@@ -62,7 +63,7 @@ def faults(ready: bool = False) -> Iterator[str]:
         yield f"supervisord does not answer: {error}"
         return
     if told is None:
-        yield "supervisord does not say; is the part `ready` or `health` off?"
+        yield "supervisord does not offer it: is the part `ready` or `health` off?"
     for line in (told or "").splitlines():
         kind, _, rest = line.partition(" ")
         group, _, where = rest.partition(" ")

@@ -112,7 +112,7 @@ def _arguments() -> argparse.Namespace:
     add("retry-now", _retry_now, "try now everything that waits for its next attempt")
     push = add("push", _push, "push items, all or none; from standard input if none is given")
     push.add_argument("items", nargs="*", metavar="ITEM", help=_ITEMS)
-    push.add_argument("-0", "--null", action="store_true", help="NULs separate the items read")
+    push.add_argument("-0", "--null", action="store_true", help="read items that end with NUL")
     return parser.parse_args()
 
 
