@@ -12,8 +12,6 @@ from .layout import ROOT
 
 pytestmark = [
     fresh_only,
-    # In one process: a repository and its copies are made once.
-    pytest.mark.xdist_group("upgrade"),
     pytest.mark.skipif(not shutil.which("git"), reason="git is not here"),
 ]
 
