@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,6 @@ import pytest
 
 from .conftest import Popen
 from .layout import ROOT
-
-# In one process: most of the tests share what is installed once.
-pytestmark = pytest.mark.xdist_group("install")
 
 PYPROJECT = """\
 [build-system]
@@ -59,17 +58,43 @@ def project(folder: Path) -> Path:
     return fill(folder / "a project")
 
 
+class Kept:
+    """The same, installed by two at once, on a machine whose settings lead elsewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = fill(folder / "a project")
+        self.elsewhere = folder / "elsewhere"
+        self.elsewhere.mkdir()
+        (self.elsewhere / "cronsim.py").write_text("raise ImportError('not this one')\n")
+        names = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONPATH", "PYTHONHOME")
+        environ = dict.fromkeys(names, str(self.elsewhere)) | {"PIP_USER": "1"}
+        environ |= dict.fromkeys(("HOME", "XDG_CACHE_HOME"), "/proc/1/nowhere")
+        with ThreadPoolExecutor() as pool:
+            both = [pool.submit(installed, self.project, **environ) for _ in range(2)]
+        self.said = [each.result() for each in both]
+
+
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = fill(tmp_path_factory.mktemp("kept") / "a project")
-    assert "preparing" in installed(project)
-    return project
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    return Kept(tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture
-def ready(kept: Path) -> Path:
-    """The same, installed; for tests that leave its packages as they are."""
-    return fill(kept)
+def ready(kept: Kept) -> Path:
+    """Installed already; for tests that leave its packages as they are."""
+    return fill(kept.project)
+
+
+@pytest.fixture
+def changing(ready: Path, folder: Path) -> Iterator[Path]:
+    """The same, for a test that changes its packages: they are put back."""
+    sets, link = ready / ".venvs", os.readlink(ready / ".venv")
+    shutil.copytree(sets, folder / "saved", symlinks=True)
+    yield ready
+    shutil.rmtree(sets)
+    shutil.move(folder / "saved", sets)
+    (ready / ".venv").unlink()
+    (ready / ".venv").symlink_to(link)
 
 
 def fill(project: Path) -> Path:
@@ -180,24 +205,23 @@ def test_a_pyproject_that_cannot_be_read_leaves_what_runs(ready: Path) -> None:
     assert run(ready).startswith("one\n")
 
 
-def test_what_runs_keeps_its_packages(project: Path, popen: Popen) -> None:
+def test_what_runs_keeps_its_packages(changing: Path, popen: Popen) -> None:
     """Also those that it imports later; they are removed once it has ended."""
-    installed(project)
-    program = popen([project / ".venv" / "bin" / "little"], stdin=subprocess.PIPE)
+    program = popen([changing / ".venv" / "bin" / "little"], stdin=subprocess.PIPE)
     assert program.stdout
     assert program.stdin
     assert program.stdout.readline() == "one\n"
-    first = os.readlink(project / ".venv")
-    (project / "requirements-image.txt").write_text("# moved\n" + pin("cronsim"))
-    assert "preparing" in installed(project)
-    assert os.readlink(project / ".venv") != first
+    first = os.readlink(changing / ".venv")
+    (changing / "requirements-image.txt").write_text("# moved\n" + pin("cronsim"))
+    assert "preparing" in installed(changing)
+    assert os.readlink(changing / ".venv") != first
     program.stdin.write("\n")
     program.stdin.flush()
     assert f"/{first}/" in program.stdout.readline()
     assert program.wait(10) == 0
-    (project / "requirements-image.txt").write_text("# again\n" + pin("cronsim"))
-    installed(project)
-    assert not (project / first).exists()
+    (changing / "pyproject.toml").write_text(PYPROJECT + "# again\n")
+    installed(changing)
+    assert not (changing / first).exists()
 
 
 @pytest.mark.parametrize("declared", ["starlette", "cronsim >=9999"])
@@ -209,29 +233,14 @@ def test_a_requirement_that_is_not_pinned_is_reported(ready: Path, declared: str
     assert run(ready).startswith("one\n")
 
 
-def test_settings_of_the_machine_lead_nowhere_else(project: Path, folder: Path) -> None:
-    (folder / "elsewhere").mkdir()
-    (folder / "elsewhere" / "cronsim.py").write_text("raise ImportError('not this one')\n")
-    elsewhere = str(folder / "elsewhere")
-    installed(
-        project,
-        PIP_USER="1",
-        PIP_TARGET=elsewhere,
-        PIP_PREFIX=elsewhere,
-        PYTHONPATH=elsewhere,
-        PYTHONHOME=elsewhere,
-        HOME="/proc/1/nowhere",
-        XDG_CACHE_HOME="/proc/1/nowhere",
-    )
-    assert run(project).startswith("one\n")
-    assert [path.name for path in (folder / "elsewhere").iterdir()] == ["cronsim.py"]
+def test_settings_of_the_machine_lead_nowhere_else(kept: Kept) -> None:
+    assert run(fill(kept.project)).startswith("one\n")
+    assert [path.name for path in kept.elsewhere.iterdir()] == ["cronsim.py"]
 
 
-def test_two_at_once_are_as_good_as_one(project: Path, popen: Popen) -> None:
-    both = [popen([project / "scripts" / "install"]) for _ in range(2)]
-    said = [program.communicate(timeout=110)[0].count("preparing") for program in both]
-    assert sorted(said) == [0, 1]
-    assert run(project).startswith("one\n")
+def test_two_at_once_are_as_good_as_one(kept: Kept) -> None:
+    assert sorted(said.count("preparing") for said in kept.said) == [0, 1]
+    assert run(fill(kept.project)).startswith("one\n")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
