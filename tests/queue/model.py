@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_ATTEMPTS = 3
 SUSPECT = 2  # deaths in company after which an item runs alone
@@ -67,8 +68,7 @@ MUTANTS = {
 }
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One pushed item with the history that travels with it."""
 
     number: int
@@ -91,6 +91,9 @@ class Hand:
     items: dict[int, Item] = field(default_factory=dict)
     next: int | None = None  # the id that follows the last one ever taken
     stop: bool = False  # its worker was told to stop
+
+    def copied(self) -> "Hand":
+        return Hand(self.items.copy(), self.next, self.stop)
 
 
 @dataclass(eq=False)
@@ -140,6 +143,16 @@ class Server:
         self.hands: dict[str, Hand] = {}
         self.alone: str | None = None
         self.rights = set(RIGHTS)
+
+    def __deepcopy__(self, _: object) -> "Server":
+        """As by copy.deepcopy, in a tenth of the time: items do not change."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (list, set, dict)):
+                setattr(other, name, value.copy())
+        other.next = {name: items.copy() for name, items in self.next.items()}
+        other.hands = {name: hand.copied() for name, hand in self.hands.items()}
+        return other
 
     def forbid(self, right: str) -> None:
         self.rights.discard(right)
@@ -694,7 +707,7 @@ class History:
         reapable = self.reapable(request.sender, calm) if request.kind == "tend" else []
         before = self.uncharged(reapable)
         self.note_skipped(request)
-        reply = copy.deepcopy(self.server.handle(request, reapable))
+        reply = self.server.handle(request, reapable)
         self.judge_ordered_ends(before)
         worker = request.sender
         if worker.state == "dead":
@@ -813,6 +826,7 @@ class History:
 
     def judge(self) -> None:
         """Check the promises that must hold at every moment."""
+        there = self.server.everything()
         innocent = {item for item in self.server.dead if item.number not in self.poison}
         for item in innocent:
             if item.failures < MAX_ATTEMPTS and item.deaths < DEATHS:
@@ -820,14 +834,14 @@ class History:
             if item.failures > self.failed[item.number] + self.excused[item.number]:
                 raise Wrong(f"{item} charged for what it did not do")
         if not (self.kills or self.lapses or self.rollbacks):
-            for item in [*self.server.everything(), *innocent]:
+            for item in [*there, *innocent]:
                 if item.number not in self.poison and item.deaths > SUSPECT:
                     raise Wrong(f"{item} suffers for its mate's deaths")
-        if any(item.deaths > DEATHS for item in self.server.everything()):
+        if any(item.deaths > DEATHS for item in there):
             raise Wrong("poison kills more than its due")
-        there = [item.key for item in set(self.server.everything()) if item.key is not None]
-        if sorted(there) != sorted(self.server.once):
-            raise Wrong(f"the keys {self.server.once} are taken, those of the items are {there}")
+        keys = [item.key for item in set(there) if item.key is not None]
+        if sorted(keys) != sorted(self.server.once):
+            raise Wrong(f"the keys {self.server.once} are taken, those of the items are {keys}")
         if len(self.workers) > 60:
             raise Wrong("workers die without end")
 
@@ -839,7 +853,7 @@ class History:
             self.turn(calm=True)
             self.judge()
             known = any(worker.stage for worker in self.workers if worker.state == "up")
-            if not self.server.everything() and not known and not self.unpushed:
+            if not known and not self.unpushed and not self.server.everything():
                 break
         else:
             raise Wrong(f"stuck: {self.server.everything()}")
