@@ -15,7 +15,7 @@ def eventually(
     An AssertionError of `check` counts as "not yet". After `within` seconds raises
     AssertionError with the last thing seen and `report()`.
     """
-    deadline = time.monotonic() + within
+    begun = time.monotonic()
     while True:
         try:
             seen: object = check()
@@ -23,6 +23,8 @@ def eventually(
                 return seen  # type: ignore[return-value]
         except AssertionError as error:
             seen = error
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > within:
             raise AssertionError(f"not within {within} s; last seen: {seen!r}\n{report()}")
-        time.sleep(0.02)
+        # Less and less often: each look takes time from what is waited for.
+        time.sleep(min(max(waited / 10, 0.01), 0.1))
