@@ -1,7 +1,5 @@
 -- STEP, by which a worker confirms items and takes more. Continues queue.lua.
 
-local MANY, SMALL = 128, 1024 -- instead of FEW, while items have no more bytes than that
-
 -- The items that a STEP returns, and what it has to record and to remove for them.
 local function new_batch(first, want, bytes)
   return {
@@ -101,33 +99,32 @@ local function have_turn_alone(now)
 end
 
 -- As `add`, for items that are fresh, from the last one on. Most of a STEP's time is spent here.
--- Returns how many of them fit, and the bytes of the largest.
+-- Returns how many of them fit.
 local function add_fresh(batch, found)
   local items, fields, bytes = batch.items, batch.fields, batch.bytes
-  local n, before, largest = #items, #items, 0
+  local n, before = #items, #items
   for i = #found, 1, -1 do
     local item = found[i]
     if n > 0 and #item > bytes then break end
     bytes = bytes - #item
-    if #item > largest then largest = #item end
     n = n + 1
     items[n], fields[2 * n - 1], fields[2 * n] = item, batch.first + n - 1, '0 0 ' .. item
   end
   batch.bytes = bytes
-  return n - before, largest
+  return n - before
 end
 
 local function take_inbox(batch)
-  local ask, most = 1, FEW -- one at first, since it may be huge
+  local ask = 1 -- one at first, since it may be huge
   while #batch.items < batch.want do
-    ask = math.min(ask, most, batch.want - #batch.items)
+    ask = math.min(ask, FEW, batch.want - #batch.items)
     local taken = batch.from_inbox
     local found = if_right_type('LRANGE', inbox, -taken - ask, -taken - 1)
     if not found then return end
-    local fit, largest = add_fresh(batch, found)
+    local fit = add_fresh(batch, found)
     batch.from_inbox = taken + fit
     if fit < ask then return end
-    ask, most = 2 * ask, largest <= SMALL and MANY or FEW
+    ask = 2 * ask
   end
 end
 

@@ -392,3 +392,18 @@ def test_joining_again_keeps_the_turn_for_suspects(redis: RealServer, consumer: 
     client.lpush(KEY, "other")
     items, _, hold = client.execute_command(*again.step(10, 1 << 20, []))
     assert (items, hold) == ([], 1)
+
+
+def test_huge_items_behind_many_small_ones_are_looked_at_few_at_a_time(
+    redis: RealServer, consumer: Consumer
+) -> None:
+    """Redis copies all that a script looks at, and what comes next may be huge at any time."""
+    client: Any = redis.client
+    client.config_set("appendonly", "no")  # it needs memory too
+    client.lpush(KEY, *(["small"] * 127), *([b"x" * 1_000_000] * 2))
+    for _ in range(63):
+        client.lpush(KEY, *([b"x" * 1_000_000] * 2))
+    before = client.info("memory")["used_memory"]
+    items, _, _ = client.execute_command(*consumer.step(1024, 1 << 20, []))
+    assert items[:127] == [b"small"] * 127
+    assert client.info("memory")["used_memory_peak"] - before < 50_000_000
