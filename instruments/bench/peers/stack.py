@@ -22,7 +22,7 @@ SETTLE, IDLE = 1.0, 3.0
 """Seconds after the first answer and item, and then those over which CPU is taken."""
 ORPHANS_AFTER = 5.0
 """Seconds after kill -9 of the parent."""
-CALM = 100
+CALM = 60
 """How many answers in a row stand before a restart, and after it."""
 MEASURED = ("memory", "parent", "cpu", "answer", "item", "failed", "slowest", "end", "left")
 Row = dict[str, Any]
