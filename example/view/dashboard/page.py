@@ -102,7 +102,7 @@ class Page:
         return await dead.dead(self._url, self._key, DEAD_SHOWN + 1, before)
 
     def _of_redis(self, error: Exception) -> str:
-        why = explained(error, redacted(self._url))
+        why = explained(error, redacted(self._url)).removesuffix(".")
         if isinstance(error, link.REFUSALS):
             return f"Redis refuses: {why}"
         if isinstance(error, link.ERRORS):

@@ -14,6 +14,8 @@ STARTING_SECONDS = 10.0
 GOOD = "good"
 MOST_NAMES = 5
 """Of programs that have the same trouble."""
+NO_REDIS = ("Redis away since ", "Redis refuses since ")
+"""How the status of a program begins that cannot push or take: see outage.py."""
 NOT_WELL = {"FATAL", "BACKOFF", "UNKNOWN"}
 
 
@@ -32,7 +34,7 @@ def judge(queue: Seen[Snapshot], limit: int, programs: Seen[list[Program]]) -> V
     """The worst of what is seen, and all of it; no more than `limit` items may wait."""
     found = [*_of_redis(queue), *_of_supervisord(programs)]
     if programs.value and not programs.trouble:
-        found += _of_programs(programs.value)
+        found += _of_programs(programs.value, is_redis_told=bool(queue.trouble))
     if queue.value and not queue.trouble:
         found += troubles.of_queue(queue.value, limit)
     levels = {level for level, _ in found}
@@ -65,15 +67,19 @@ def _since(seen: Seen[Any]) -> str:
     return f"{seen.trouble} (since {words.clock(seen.since)})"
 
 
-def _of_programs(rows: list[Program]) -> Found:
+def _of_programs(rows: list[Program], is_redis_told: bool) -> Found:
     names: dict[tuple[str, str], list[str]] = {}
     for row in rows:
-        if not row.ready:
+        if not row.ready or (row.status.startswith(NO_REDIS) and not is_redis_told):
             names.setdefault(_complaint(row), []).append(row.name)
     return [(level, f"{what}: {_some(which)}") for (level, what), which in names.items()]
 
 
 def _complaint(row: Program) -> tuple[str, str]:
+    if row.ready:
+        # It retries.
+        trouble, _, why = row.status.partition(": ")
+        return BAD, f"{trouble.partition(' since ')[0]} ({why})"
     if row.state in NOT_WELL:
         return BAD, f"Does not run ({row.state})"
     if row.state == "STOPPED":
