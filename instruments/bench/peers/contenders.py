@@ -52,19 +52,19 @@ CONTENDERS = [
         200_000, 40_000, LEAST, "", HERE, SYNC, 2,
     ),
     Contender(
-        "the article's loop", "BRPOP", "on_article", "python on_article.py", 6_000, 700,
+        "the article's loop", "BRPOP", "on_article", "python on_article.py", 4_000, 500,
         ONCE, "never", HERE,
     ),
     Contender(
-        "arq", "default", "on_arq", "arq on_arq.Default", 500, 300,
+        "arq", "default", "on_arq", "arq on_arq.Default", 300, 200,
         LEAST, "job_timeout and 10 s: 310 s", ARQ,
     ),
     Contender(
         "arq", "two quiet workers of 64, poll 10 ms, uvloop, no results", "on_arq",
-        "arq --custom-log-dict on_arq.quiet on_arq.Best", 2_500, 2_500, LEAST, "", ARQ, BEST, 2,
+        "arq --custom-log-dict on_arq.quiet on_arq.Best", 2_000, 2_000, LEAST, "", ARQ, BEST, 2,
     ),
     Contender(
-        "saq", "default", "on_saq", "saq on_saq.settings", 1_500, 1_500,
+        "saq", "default", "on_saq", "saq on_saq.settings", 1_200, 1_200,
         ONCE, "never: retries is 1; with more, within timeout (10 s) and sweep (60 s)",
     ),
     Contender(
@@ -72,20 +72,20 @@ CONTENDERS = [
         "saq --quiet --workers 2 on_saq.best", 2_500, 2_500, ONCE, "", environ=BEST,
     ),
     Contender(
-        "streaq", "default", "on_streaq", "streaq run on_streaq:worker", 1_500, 1_500,
+        "streaq", "default", "on_streaq", "streaq run on_streaq:worker", 1_000, 1_000,
         LEAST, "idle_timeout: 60 s",
     ),
     Contender(
         "streaq", "two workers of 64, uvloop, no results", "on_streaq",
-        "streaq run --workers 2 on_streaq:worker", 3_000, 3_000, LEAST, "", environ=BEST,
+        "streaq run --workers 2 on_streaq:worker", 2_000, 2_000, LEAST, "", environ=BEST,
     ),
     Contender(
-        "taskiq, list", "default", "on_taskiq", TASKIQ, 6_000, 6_000,
+        "taskiq, list", "default", "on_taskiq", TASKIQ, 4_000, 4_000,
         ONCE, "never: the list has it no more",
     ),
     Contender(
         "taskiq, list", "quiet, no parsing", "on_taskiq",
-        f"{TASKIQ} {LEAN}", 6_000, 6_000, ONCE,
+        f"{TASKIQ} {LEAN}", 4_000, 4_000, ONCE,
     ),
     Contender(
         "taskiq, stream", "default", "on_taskiq", TASKIQ, 3_000, 3_000,
@@ -93,49 +93,49 @@ CONTENDERS = [
     ),
     Contender(
         "taskiq, stream", "quiet, no parsing", "on_taskiq",
-        f"{TASKIQ} {LEAN}", 6_000, 6_000, LEAST, "", environ=STREAM,
+        f"{TASKIQ} {LEAN}", 4_000, 4_000, LEAST, "", environ=STREAM,
     ),
     Contender(
-        "rq", "default: a fork for each", "on_rq", "rq worker -u {url}", 100, 50,
+        "rq", "default: a fork for each", "on_rq", "rq worker -u {url}", 60, 40,
         ONCE, "on the list of failed jobs after 60 to 1800 s; Retry works it again",
     ),
     Contender(
         "rq", "two SimpleWorkers, no results", "on_rq",
-        "rq worker-pool -q -n 2 -w rq.worker.SimpleWorker -u {url}", 1_000, 800,
+        "rq worker-pool -q -n 2 -w rq.worker.SimpleWorker -u {url}", 600, 500,
         ONCE, "", environ=BEST,
     ),
     Contender(
-        "celery, early ack", "default", "on_celery", CELERY, 2_000, 1_500,
+        "celery, early ack", "default", "on_celery", CELERY, 1_200, 1_000,
         ONCE, "never",
     ),
     Contender(
         "celery, early ack", "two workers of 16 threads, prefetch 16, no events", "on_celery",
-        BEST_CELERY, 2_000, 2_000, ONCE, "", environ=BEST, processes=2,
+        BEST_CELERY, 1_500, 1_500, ONCE, "", environ=BEST, processes=2,
     ),
     Contender(
-        "celery, late ack", "default", "on_celery", CELERY, 2_000, 1_500,
+        "celery, late ack", "default", "on_celery", CELERY, 1_200, 1_000,
         LEAST, "visibility_timeout: 3600 s", environ=LATE,
     ),
     Contender(
         "celery, late ack", "two workers of 16 threads, prefetch 16, no events", "on_celery",
-        BEST_CELERY, 2_000, 2_000, LEAST, "", environ=BEST | LATE, processes=2,
+        BEST_CELERY, 1_500, 1_500, LEAST, "", environ=BEST | LATE, processes=2,
     ),
     Contender(
         "dramatiq", "default: 2 processes of 8 threads", "on_dramatiq", "dramatiq on_dramatiq",
-        6_000, 5_000, LEAST,
+        4_000, 4_000, LEAST,
         "heartbeat_timeout: 60 s, and then by chance, at one fetch in a thousand",
     ),
     Contender(
         "dramatiq", "2 processes of 16 threads, prefetch 256, poll 10 ms", "on_dramatiq",
-        "dramatiq -t 16 on_dramatiq", 8_000, 8_000, LEAST, environ=BEST_DRAMATIQ,
+        "dramatiq -t 16 on_dramatiq", 6_000, 6_000, LEAST, environ=BEST_DRAMATIQ,
     ),
     Contender(
-        "huey", "default: one thread", "on_huey", "huey_consumer on_huey.huey", 6_000, 700,
+        "huey", "default: one thread", "on_huey", "huey_consumer on_huey.huey", 4_000, 500,
         ONCE, "never",
     ),
     Contender(
         "huey", "two quiet consumers of 8 threads, no results", "on_huey",
-        "huey_consumer -k thread -w 8 -q -n on_huey.huey", 8_000, 5_000, ONCE, "", environ=BEST,
+        "huey_consumer -k thread -w 8 -q -n on_huey.huey", 6_000, 4_000, ONCE, "", environ=BEST,
         processes=2,
     ),
 ]  # fmt: skip

@@ -17,8 +17,8 @@ from .contenders import CONTENDERS, Contender
 from .side import Side, at_work, milliseconds, scripts
 from .theirs.marks import AGAIN, LATE, LOADED, NAP, NOOP
 
-LATENCIES = 40
-PATIENCE = 90
+LATENCIES = 30
+PATIENCE = 75
 """Seconds that an item may take to be worked again; arq, celery and taskiq take longer."""
 DRAIN_WITHIN = 40
 TOGETHER = 12

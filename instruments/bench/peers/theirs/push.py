@@ -19,9 +19,9 @@ import uvloop
 MEASURED = 500
 WARM = 20
 PAUSE = 0.08  # s, at most: 25 items a second
-LOAD_SECONDS = 2.5
+LOAD_SECONDS = 2.0
 WARM_SECONDS = 0.5
-SAMPLES = 300
+SAMPLES = 250
 
 
 async def main() -> None:
