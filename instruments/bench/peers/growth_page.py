@@ -49,8 +49,8 @@ PROGRAMS = """\
 
 So many sections in `supervisord.conf`, each a `sleep`, with our plugin and without. *memory* and
 *CPU* are supervisord's own, with all helpers of the plugin. *start* is from exec until all programs
-were started, *status* one `supervisorctl status`, *end* from TERM to exit, in one round. Without the plugin,
-supervisord ends one section after the other.
+were started, *status* one `supervisorctl status`, *end* from TERM to exit, in one round. Without
+the plugin, supervisord ends one section after the other.
 {more}
 """
 
