@@ -75,14 +75,15 @@ class Scripts:
     def __init__(self, client: Any, dice: random.Random) -> None:
         self.client = client
         self.dice = dice
-        self._set_user("reset", "on", "nopass", "~*")
-        self.permit()
+        self.rights = set(RIGHTS)
+        self._set_user("reset", "on", "nopass", "~*", "+@all")
         port = client.connection_pool.connection_kwargs["port"]
         self.user: Any = Redis(port=port, username="worker", password="any")  # noqa: S106
 
     def permit(self) -> None:
-        self.rights = set(RIGHTS)
-        self._set_user("+@all")
+        if self.rights != RIGHTS:
+            self.rights = set(RIGHTS)
+            self._set_user("+@all")
 
     def forbid(self, right: str) -> None:
         """Take away the right to run one command of the kind `right`, or of no kind."""
@@ -179,8 +180,8 @@ class Scripts:
     @property
     def hands(self) -> "UserDict[str, Hand]":
         found = UserDict[str, Hand]()
-        for key in self.client.keys(f"{{{KEY}}}:hand:*"):
-            values = self.client.hgetall(key)
+        keys = self.client.keys(f"{{{KEY}}}:hand:*")
+        for key, values in zip(keys, self._each("HGETALL", keys), strict=True):
             held = {int(each): as_item(value) for each, value in values.items() if each.isdigit()}
             found[key.decode().removeprefix(HANDS)] = Hand(held)
         return found
@@ -192,10 +193,10 @@ class Scripts:
     @property
     def next(self) -> "Next":
         found = Next(self.client)
-        for key in self.client.keys(f"{{{KEY}}}:next:*"):
-            if self.client.type(key) == b"list":
-                (item,) = self.client.lrange(key, 0, -1)
-                found.data[key.decode().removeprefix(NEXTS)] = [Item(unpacked(item))]
+        keys = self.client.scan_iter(f"{{{KEY}}}:next:*", count=10_000, _type="list")
+        for key in keys:
+            (item,) = self.client.lrange(key, 0, -1)
+            found.data[key.decode().removeprefix(NEXTS)] = [Item(unpacked(item))]
         return found
 
     @property
@@ -207,18 +208,24 @@ class Scripts:
 
     def everything(self) -> list[Item]:
         held = [item for hand in self.hands.values() for item in hand.items.values()]
-        waiting = [
-            as_item(member.split(b" ", 1)[1])
-            for kind in ("retry", "suspects", "later")
-            for member in self.client.zrange(NAME[kind], 0, -1)
-        ]
+        kinds = ("retry", "suspects", "later")
+        members = self._each("ZRANGE", (NAME[kind] for kind in kinds), 0, -1)
+        waiting = [as_item(each.split(b" ", 1)[1]) for some in members for each in some]
         inbox = (Item(unpacked(each)) for each in self.client.lrange(KEY, 0, -1))
         moved = [item for items in self.next.values() for item in items]
         return [*held, *waiting, *inbox, *moved]
 
     def __deepcopy__(self, _: object) -> "Snapshot":
-        keys = self.client.scan_iter()
-        return Snapshot({key: self.client.dump(key) for key in keys})
+        keys = self.client.keys()
+        return Snapshot(dict(zip(keys, self._each("DUMP", keys), strict=True)))
+
+    def _each(self, command: str, keys: Iterable[Any], *arguments: Any) -> list[Any]:
+        """The replies to a command for each key, in one round trip."""
+        pipe = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipe.execute_command(command, key, *arguments)
+        replies: list[Any] = pipe.execute()
+        return replies
 
 
 class Next(UserDict[str, list[Item]]):
