@@ -16,7 +16,8 @@ NEEDED = ("example", "scripts", "supervisord.conf", "supervisord.d", "pyproject.
 class Deployed(Launcher):
     """`checkout` is a developer's; `deploy()` puts it into `home`."""
 
-    def __init__(self, folder: Path, redis: Server) -> None:
+    def __init__(self, folder: Path, redis: Server, whole: bool = True) -> None:
+        """The package has no more than the demo files unless it is to run `whole`."""
         self.home = folder / "home"
         current = self.home / "current"
         python = current / ".venv" / "bin" / "python"
@@ -29,10 +30,12 @@ class Deployed(Launcher):
         self.environ.pop("PYTHONPATH", None)
         self.checkout = folder / "checkout"
         self.checkout.mkdir()
-        for name in NEEDED:
+        (self.checkout / "example").mkdir()
+        for name in NEEDED if whole else NEEDED[1:]:
             if (ROOT / name).is_dir():
                 caches = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / name, self.checkout / name, ignore=caches)
+                target = self.checkout / name
+                shutil.copytree(ROOT / name, target, ignore=caches, dirs_exist_ok=True)
             else:
                 shutil.copy(ROOT / name, self.checkout)
         for file in (ROOT / "tests" / "demo").glob("*.py"):

@@ -15,21 +15,17 @@ printf '%s\n' "$PWD" "{packages}" >"$site/all.pth"
 mkdir -p "$site/{name}-{version}.dist-info"
 printf 'Name: {name}\nVersion: {version}\n' >"$site/{name}-{version}.dist-info/METADATA"
 # The shell starts them, as with pip: the path may have a blank.
+made=
 script() {{
-    cat >".venv/bin/$1" <<EOF
-#!/bin/sh
-"exec" "$PWD/.venv/bin/python" "\$0" "\$@"
-import sys
-from $2 import $3 as main
-if __name__ == "__main__":
-    sys.exit(main())
-EOF
-    chmod +x ".venv/bin/$1"
+    printf '%s\n' '#!/bin/sh' "\"exec\" \"$PWD/.venv/bin/python\" \"\$0\" \"\$@\"" \
+        'import sys' "from $2 import $3 as main" \
+        'if __name__ == "__main__":' '    sys.exit(main())' >".venv/bin/$1"
+    made="$made .venv/bin/$1"
 }}
 """
-END = """for other in {bin}/*; do
-    [ -e ".venv/bin/${{other##*/}}" ] || ln -s "$other" .venv/bin/
-done
+END = """chmod +x $made
+# It leaves those that are there.
+ln -s {bin}/* .venv/bin/ 2>/dev/null || true
 """
 
 

@@ -197,7 +197,8 @@ def test_all(layout: Layout) -> None:
     layout.eventually(lambda: layout.said("worker", "another b'item'"))
 """
 # Of each kind some: the whole takes long.
-SOME = ("tests/yours", "tests/test_launchers.py", "tests/test_console.py", "tests/test_settings.py")
+EACH = "tests/test_launchers.py::test_the_api_answers_and_each_push_is_worked"
+SOME = ("tests/yours", EACH, "tests/test_console.py", "tests/test_settings.py")
 
 
 @fresh_only
@@ -211,7 +212,7 @@ def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
     (copy / "tests" / "yours" / "test_all.py").write_text(OWN_TESTS)
     quick_install.put(copy)
     done = subprocess.run(
-        [copy / "scripts" / "test", *SOME], capture_output=True, text=True, timeout=280
+        [copy / "scripts" / "test", "-n", "2", *SOME], capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

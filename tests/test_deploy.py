@@ -9,6 +9,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,10 +32,7 @@ app = Starlette(routes=[Route("/", hello)])
 """
 
 
-@pytest.fixture
-def machine(launch: Launch, redis: Server) -> Deployed:
-    """With a first release, and supervisord not started."""
-    machine: Deployed = launch(Deployed, redis)
+def released(machine: Deployed) -> Deployed:
     done = machine.deploy()
     assert done.returncode == 0, done.stderr
     assert "nothing runs yet" in done.stderr
@@ -42,7 +40,14 @@ def machine(launch: Launch, redis: Server) -> Deployed:
 
 
 @pytest.fixture
-def running(machine: Deployed) -> Deployed:
+def machine(launch: Launch, redis: Server) -> Deployed:
+    """With a first release, and nothing in it that could run: to compile that takes its time."""
+    return released(launch(partial(Deployed, whole=False), redis))
+
+
+@pytest.fixture
+def running(launch: Launch, redis: Server) -> Deployed:
+    machine = released(launch(Deployed, redis))
     machine.start()
     machine.works()
     machine.eventually(lambda: "no " not in machine.ctl("ready"))
@@ -51,7 +56,8 @@ def running(machine: Deployed) -> Deployed:
 
 @contextmanager
 def load(port: int) -> Iterator[Load]:
-    load = Load(port)
+    # Busy without a pause they would take the machine from the deploy.
+    load = Load(port, rest=0.05)
     thread = threading.Thread(target=lambda: asyncio.run(load.run()))
     thread.start()
     try:

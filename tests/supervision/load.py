@@ -21,6 +21,8 @@ class Load:
     """Counts while it runs; `failures` tells what went wrong how often, by kind of client."""
 
     port: int
+    rest: float = 0.0
+    """Seconds that also busy clients may pause between two requests."""
     done: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     running: bool = True
@@ -28,7 +30,7 @@ class Load:
     async def run(self) -> None:
         """Until `running` is unset: eight busy clients and two to four of every other kind."""
         clients = [
-            *(self._client("busy", 0.0) for _ in range(8)),
+            *(self._client("busy", self.rest) for _ in range(8)),
             *(self._client("pausing", PAUSE) for _ in range(4)),
             *(self._fresh() for _ in range(2)),
             *(self._silent() for _ in range(4)),
@@ -63,7 +65,7 @@ class Load:
         while self.running:
             with self._counting("fresh"):
                 await self._once("fresh", [REQUEST], 0)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(self.rest or 0.002)
 
     async def _silent(self) -> None:
         """Connects, and asks only after a while."""
