@@ -35,6 +35,7 @@ How it was measured:
   and by `SyncProducer` in the second.
 - *idle*: the worker is idle, and an item comes 25 times a second on average, at random times;
   {late} items of all rounds. The time is from the call that pushes to the first line of the task.
+  The producer is connected already.
 - *half load*: one producer pushes 1 ms items at random times, at half of the most that this queue
   bears: half of the row's own 1 ms items/s or of its enqueued/s, whichever is less, in the same
   round. A rate that is the same for all would leave the quick ones idle, or drown the slow ones.

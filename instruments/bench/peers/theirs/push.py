@@ -53,8 +53,9 @@ async def noop(module: ModuleType, count: int, naps: int) -> None:
 
 
 async def idle(module: ModuleType, count: int) -> None:
-    for number in range(count):
-        await asyncio.sleep(random.uniform(0, PAUSE) if number else 0)  # noqa: S311
+    await one(module, "n")  # it connects
+    for _ in range(count):
+        await asyncio.sleep(random.uniform(0, PAUSE))  # noqa: S311
         await one(module, f"l{time.monotonic()}")
 
 
