@@ -45,7 +45,7 @@ def test_the_commands_on_the_page(launch: Callable[..., Any], redis: Server, fol
     layout.ready()
 
     layout.push(b"bad")
-    layout.eventually(lambda: "1 dead" in run(layout, "look"))
+    layout.eventually(lambda: "The dead list is not empty" in run(layout, "look"))
     said = run(layout, "look")
     for each in ("worker:worker_00  RUNNING", "supervisord  started", "last tick"):
         assert each in said, said
