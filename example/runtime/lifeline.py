@@ -32,9 +32,10 @@ def die_with_parent() -> None:
 
 
 class Reaper:
-    """A process that kills groups of processes once this one has died, whatever it died of.
+    """A process that kills process groups once this one has died, whatever killed it.
 
-    What a program has started, such as a pool, does not hear of the death of its parent's parent.
+    The kernel signals only children when their parent dies, and not what these have started, such
+    as a pool.
     """
 
     def __init__(self) -> None:
@@ -46,11 +47,11 @@ class Reaper:
         os.close(ours)
 
     def watch(self, group: int) -> None:
-        """Kill this group, too."""
+        """Kill the process group `group`, too, when this process has died."""
         self._tell(group)
 
     def forget(self, group: int) -> None:
-        """It has ended."""
+        """The process group `group` has ended: its number may belong to another one later."""
         self._tell(group)
 
     def leave(self) -> None:
@@ -58,17 +59,17 @@ class Reaper:
         os.close(self._pipe)
 
     def close(self) -> None:
-        """End the process; it has nothing to kill if all groups are forgotten."""
+        """End the reaper, which kills the groups that were not forgotten."""
         os.close(self._pipe)
         os.waitpid(self._pid, 0)
 
     def _tell(self, group: int) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody has killed it
+        with contextlib.suppress(BrokenPipeError):  # the reaper was killed
             os.write(self._pipe, f"{group}\n".encode())
 
 
 def _reap(pipe: int) -> NoReturn:
-    os.setpgid(0, 0)  # so that who kills our parent's group leaves us
+    os.setpgid(0, 0)  # so that a signal to our parent's group spares us
     groups: set[int] = set()
     with open(pipe, "rb") as lines:
         for line in lines:

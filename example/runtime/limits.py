@@ -96,7 +96,7 @@ class Limits:
         return Limited
 
     def admits(self, now: float) -> bool:
-        """Whether there may be one more connection, if need be in place of a slow one."""
+        """Whether one more connection may come at `now`, by loop.time(); may close slow ones."""
         descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         most = int(descriptors * SHARE)
         if descriptors == resource.RLIM_INFINITY or len(self._connections) < most:
@@ -107,7 +107,7 @@ class Limits:
         return room
 
     def sweep(self, now: float) -> None:
-        """Close what is too slow; to be called once a second."""
+        """Close what is too slow at `now`, by loop.time(). To be called once a second."""
         slow = [each for each in self._limited() if _is_slow(each, now)]
         for connection in slow:
             self._close(connection)

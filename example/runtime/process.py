@@ -24,11 +24,11 @@ from .notify import notify, watchdog_seconds
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 10.0
-"""A process says at least this often that it lives, even if the watchdog allows more."""
+"""A process gives a sign of life at least this often, even if the watchdog allows more."""
 HELD_UP_SECONDS = 60
 """A program counts as held up by another for so long, unless it says so again."""
 CANCEL_SECONDS = 0.2
-"""What is left of the tasks has so long to end when the process ends at once."""
+"""How long the remaining tasks may take to end when the process ends at once."""
 COLLECT_AFTER = 10_000
 """New objects until the garbage collector looks for cycles. Python's default is a few hundred.
 Tasks or requests that end together leave more than that, so it would look in vain all the time."""
@@ -55,7 +55,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 
 class StoppedError(Exception):
-    """A stop has come before what was begun had ended."""
+    """A stop came before the body of `until_stop` had ended."""
 
 
 class Process:
@@ -75,7 +75,7 @@ class Process:
         self._told_to_stop = 0.0
         self._is_ready = False
         self._repeated = ""
-        """What each sign of life says again: a manager that was busy may have missed the first."""
+        """What each sign of life repeats: a busy manager may have missed the first."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -248,7 +248,7 @@ def _exit_soon(status: int, error: Exception | None = None) -> None:
 
 
 def exit_at_once(status: int) -> NoReturn:
-    """End the process, whatever its threads do. Output and log lines are written out first."""
+    """End the process with this exit status, whatever its threads do. Flushes output and logs."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
