@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -126,12 +127,12 @@ async def _echo(site: Site) -> str | bytes:
 
 def test_roll_and_restart_cut_nothing(site: Site) -> None:
     """A download and an upload that go on meanwhile are whole, and requests are answered."""
-    done: list[int] = []
+    done = Event()
 
     def ask() -> set[int]:
         seen = set()
         with site.client() as client:
-            while not done:
+            while not done.wait(0.02):
                 seen.add(client.get("/").status_code)
         return seen
 
@@ -145,7 +146,7 @@ def test_roll_and_restart_cut_nothing(site: Site) -> None:
                 site.layout.ctl(*verb, check=True)
             site.layout.eventually(site.answers)
         finally:
-            done.append(1)
+            done.set()
         assert download.result().content.endswith(b"END")
         assert upload.result().text == "80000"
         assert asked.result() == {200}
