@@ -293,6 +293,17 @@ def test_there_is_one_sample_a_second_whoever_takes_it(redis: Server, consumer: 
     assert len(look(redis).samples) == len(seconds) + 1
 
 
+def test_each_sample_has_its_age(redis: Server, consumer: Consumer) -> None:
+    redis.client.lpush(KEY, "a")
+    sample(redis)
+    shift(redis, -60)
+    sample(redis)
+    shift(redis, -20)
+    consumer.took(ask(redis, consumer.step(2, 1000, [])))
+    sample(redis)
+    assert look(redis).ages == [None, pytest.approx(40, abs=5), None]
+
+
 def test_samples_are_kept_for_ten_minutes(redis: Server, consumer: Consumer) -> None:
     redis.client.rpush(SAMPLES, *["1 0 0 0 0 0 0 0" + " 0" * runs.CLASSES] * 700)
     sample(redis)

@@ -9,7 +9,7 @@ from example.view.programs import Program
 from .test_metrics import SNAPSHOT, WORKER
 
 WELL = replace(SNAPSHOT, waiting=0, oldest_seconds=None, dead=0)
-REFUSED = "Redis refuses since 2026-01-01 12:00:00: it is full"
+REFUSED = "Redis refuses since 2026-01-01 12:00:00: it is full."
 
 
 def reasons(*rows: Program, trouble: str = "") -> tuple[str, list[str]]:

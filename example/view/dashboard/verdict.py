@@ -79,7 +79,7 @@ def _complaint(row: Program) -> tuple[str, str]:
     if row.ready:
         # It retries.
         trouble, _, why = row.status.partition(": ")
-        return BAD, f"{trouble.partition(' since ')[0]} ({why})"
+        return BAD, f"{trouble.partition(' since ')[0]} ({why.removesuffix('.')})"
     if row.state in NOT_WELL:
         return BAD, f"Does not run ({row.state})"
     if row.state == "STOPPED":
