@@ -21,9 +21,17 @@ local function due_since(now)
   return since
 end
 
+-- Why Redis would refuse to write, or ''. The command is one that needs memory, and adds nothing.
+-- A user who may not run it may still look.
+local function refusal()
+  local reply = redis.pcall('ZADD', absent, 'XX', 0, '')
+  local why = type(reply) == 'table' and reply.err or ''
+  return (string.find(why, "can't", 1, true) or string.find(why, 'permissions', 1, true)) and '' or why
+end
+
 -- LOOK: the queue at this moment; changes nothing.
 -- Returns {now, waiting, in_hand, held, retrying, later, dead, workers, listed, due, totals,
--- samples, ticks, wrong}. `waiting` counts items on the list, and those that are due; retrying and
+-- samples, ticks, wrong, refusal}. `waiting` counts items on the list, and those that are due; retrying and
 -- later are not due. `workers` counts those that live. `listed` counts items on the list or on the
 -- way from there to a hand, `held` those in a hand. `due` is the time in ms since which an item is
 -- due, or ''. The totals and the ticks are {field, value, …}. `wrong` are the keys that hold
@@ -39,6 +47,6 @@ public.look = function()
     known(totals, if_right_type('HGETALL', totals), {}),
     known(samples, if_right_type('LRANGE', samples, 0, -1), {}),
     known(ticks, if_right_type('HGETALL', ticks), {}),
-    wrong,
+    wrong, refusal(),
   }
 end

@@ -96,6 +96,8 @@ class Snapshot:
     """`oldest_seconds` at each of the samples."""
     sampled: float | None
     """When a worker or beat took the last sample, in seconds since the epoch; None: never."""
+    refusal: str
+    """Why Redis refuses to write, though it answers; or ''."""
     unreadable: list[str]
     """Keys of the queue, or fields of them, in which something else is; they count as empty."""
 
@@ -127,7 +129,7 @@ def _samples(packed: list[bytes]) -> Iterator[Sample]:
 def parsed(reply: list[Any], key: str) -> Snapshot:
     """What the reply to LOOK of the queue `key` says."""
     ms, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
-    totals, packed, ticks, wrong = rest
+    totals, packed, ticks, wrong, refusal = rest
     now = ms / 1000
     counts, no_counts = _numbers(totals, _MOST)
     last_ticks, no_ticks = _numbers(ticks, _LAST_TIME)
@@ -159,6 +161,7 @@ def parsed(reply: list[Any], key: str) -> Snapshot:
         listed=listed,
         ages=[age for age, _ in waits[len(waits) - len(recent) :]],
         sampled=samples[-1].time if samples else None,
+        refusal=refusal.decode(errors="replace"),
         unreadable=[*map(bytes.decode, wrong), *_fields(key, no_ticks, no_counts)],
     )
 

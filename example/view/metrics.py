@@ -75,6 +75,7 @@ def _queue(now: "Snapshot", limit: int) -> "Iterator[Metric]":
     for state in ("waiting", "in_hand", "retrying", "later", "dead"):
         items.add_metric([state], getattr(now, state))
     yield items
+    yield _gauge("queue_refuses_writes", "Whether Redis refuses to write", bool(now.refusal))
     yield _gauge("queue_full", "Whether pushes are refused", troubles.is_full(now, limit))
     if now.sampled is not None:
         silent = max(0.0, now.time - now.sampled)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..runtime.outage import explained
 from ..runtime.snapshot import Snapshot
 from . import words
 
@@ -22,6 +23,9 @@ class Trouble(NamedTuple):
 def of_queue(now: Snapshot, limit: int) -> list[Trouble]:
     """All that an operator must know; no more than `limit` items may wait."""
     found = []
+    if now.refusal:
+        why = explained(Exception(now.refusal), "").removesuffix(".")
+        found.append(Trouble(BAD, f"Redis refuses to write: {why}"))
     if is_full(now, limit):
         found.append(Trouble(BAD, f"The queue is full (QUEUE_LIMIT={limit}): pushes are refused"))
     if now.later >= limit:

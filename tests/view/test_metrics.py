@@ -41,6 +41,7 @@ SNAPSHOT = Snapshot(
     listed=3,
     oldest_is_least=False,
     sampled=1000.0,
+    refusal="",
     unreadable=[],
     schedule=[Entry('odd "name"\n\udcff', 999.5, 2), Entry("never", None, 0)],
 )
@@ -83,6 +84,7 @@ def test_everything_known_is_there() -> None:
         "queue_up{}": 1,
         "queue_items{state=waiting}": 3,
         "queue_items{state=dead}": 5,
+        "queue_refuses_writes{}": 0,
         "queue_full{}": 0,
         "queue_silent_seconds{}": 0.5,
         "queue_oldest_item_age_seconds{}": 61.5,

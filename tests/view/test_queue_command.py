@@ -106,6 +106,22 @@ def test_that_neither_worker_nor_beat_runs_is_told(redis: Server, run: Run) -> N
     assert b"reported" not in run().stdout
 
 
+def test_a_redis_that_refuses_to_write_is_told(redis: Server, run: Run) -> None:
+    """What is only looked at would seem well; and looking has changed nothing."""
+    sample(redis)
+    client: Any = redis.client
+    for setting, wrong, right, why in (
+        ("maxmemory", "1", "0", b"OOM command not allowed when used memory > 'maxmemory'"),
+        ("min-replicas-to-write", "1", "0", b"NOREPLICAS Not enough good replicas to write"),
+    ):
+        client.config_set(setting, wrong)
+        done = run("status", "--check")
+        assert (done.returncode, done.stdout.count(b"  ! ")) == (1, 1)
+        assert b"  ! Redis refuses to write: " + why in done.stdout
+        client.config_set(setting, right)
+    assert client.keys() == [SAMPLES.encode()]
+
+
 def test_a_value_of_another_program_is_named_and_hides_nothing_else(
     redis: Server, run: Run
 ) -> None:

@@ -34,7 +34,8 @@ def judge(queue: Seen[Snapshot], limit: int, programs: Seen[list[Program]]) -> V
     """The worst of what is seen, and all of it; no more than `limit` items may wait."""
     found = [*_of_redis(queue), *_of_supervisord(programs)]
     if programs.value and not programs.trouble:
-        found += _of_programs(programs.value, is_redis_told=bool(queue.trouble))
+        is_told = bool(queue.trouble or (queue.value and queue.value.refusal))
+        found += _of_programs(programs.value, is_told)
     if queue.value and not queue.trouble:
         found += troubles.of_queue(queue.value, limit)
     levels = {level for level, _ in found}
