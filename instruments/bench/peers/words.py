@@ -81,7 +81,7 @@ What this layout does and they do not, or only when set to:
 - any program in any language feeds the worker by a plain `LPUSH`;
 - an item in hand is safe by default, and is done again seconds after a kill -9, not minutes or an
   hour later; an item that kills its workers ends on the dead list ([guarantees](guarantees.md));
-- a queue has a limit, and who pushes is told when it is full;
+- a queue has a limit, and a push raises an error when it is full;
 - app, beat, worker and Redis run and stop together under one supervisor, with
   [what users see of each fault](faults.md) measured.
 
@@ -99,7 +99,7 @@ APP = """\
 
 {table}
 
-`Hello, world!` by Starlette, asked for by `{wrk}`, {rounds} rounds in turns: medians, with the
+`Hello, world!` by Starlette, requested by `{wrk}`, {rounds} rounds in turns: medians, with the
 lowest and the highest. Each is started as its documentation says for production. *Ours* is the
 shipped `supervisord.conf` with nothing but app started. uvicorn also has a row without its access
 log, since ours and granian write none by default. CPU is that of all its processes, also
@@ -130,8 +130,9 @@ Without gain:
   later. `python -OO` saves 1.5 MiB, but drops the asserts of your tasks. `gc.collect()` with
   `malloc_trim`, malloc's settings, `PYTHONMALLOC=malloc`, and code without columns save 0.2 MiB
   or nothing. Only another client would help.
-- **Pushes.** A plain LPUSH in place of the script would not keep QUEUE_LIMIT. It saves 2.5 us not
-  to look whether the connection has ended, but then the first push after a restart of Redis fails.
+- **Pushes.** A plain LPUSH in place of the script would not keep QUEUE_LIMIT. Not to
+  check whether the connection has ended saves 2.5 us, but the first push after a restart of Redis
+  fails then.
 - **CPU of a request.** What bounds slow clients, ends event streams and answers /livez and /readyz
   takes 1 us, of 30 us for a small answer. None of the three stands out: each is a call or two, and
   a few comparisons. An event stream is known only by the type of its answer, so each GET is looked
