@@ -18,9 +18,13 @@ from .link import ERRORS
 
 
 class Links:
-    """To the server at a plain `url`; `seconds` are for a connection, and again for an answer."""
+    """To the server at a plain `url`; `seconds` are for a connection, and again for an answer.
+
+    They are closed when nobody refers to this object any more.
+    """
 
     def __init__(self, url: str, seconds: float) -> None:
+        self._free: list[AbstractConnection] = []
         pool = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -30,7 +34,6 @@ class Links:
         self._new: Callable[[], AbstractConnection] = partial(
             pool.connection_class, **pool.connection_kwargs
         )
-        self._free: list[AbstractConnection] = []
 
     def ask(self, request: Sequence[Any]) -> Any:
         """Send one request, and return its answer.
@@ -49,6 +52,11 @@ class Links:
         self._free.append(link)
         return answer
 
+    def __del__(self) -> None:
+        # A connection is part of a cycle: by itself it would end much later.
+        for link in self._free:
+            link.disconnect()  # type: ignore[no-untyped-call]
+
     def _take(self) -> AbstractConnection:
         while True:
             try:
@@ -58,6 +66,7 @@ class Links:
             # A forked child must not share its parent's.
             if link.pid == os.getpid() and not _has_ended(link):
                 return link
+            link.disconnect()  # type: ignore[no-untyped-call]
 
 
 def _has_ended(link: AbstractConnection) -> bool:

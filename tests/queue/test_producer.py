@@ -343,6 +343,7 @@ def test_plain_functions_push_from_any_thread(redis: Server) -> None:
     with pytest.raises(QueueFullError):
         producer.push("one too many")
     producer.close()
+    eventually(lambda: redis.client.info("clients")["connected_clients"] == 1)  # the test's own
     assert len(set(listed(redis))) == 101
 
 
