@@ -165,8 +165,6 @@ class Hand:
         refusals = self._confirm(charges, answers)
         if keyed and isinstance(answers[-1], ResponseError):
             self.done += keyed
-            done = unkeyed
-        self._forget_histories(done)
         if refusals:
             raise _refusal(refusals[0])
         return taken
@@ -197,11 +195,6 @@ class Hand:
         self.standing = Standing.EMPTYING if new.must_empty else Standing.SETTLED
         self.stepped_at = time.monotonic()
         return len(new.items)
-
-    def _forget_histories(self, ids: Iterable[int]) -> None:
-        if self._histories:  # few items have one, and this is called for all
-            for item_id in self._histories.keys() & ids:
-                del self._histories[item_id]
 
     def _confirm(self, charges: list[Any], answers: list[Any]) -> list[ResponseError]:
         """Forget the failures of which Redis has taken note; returns all that it has refused."""
@@ -258,7 +251,6 @@ class Hand:
             *(failures, max(failures, attempts), failure.why),
             exc_info=failure.error,
         )
-        self._histories.pop(item_id, None)
         self.failed[item_id] = Charge(delay, attempts, failure.why, has_asked)
 
     def _name(self, item_id: int) -> str:
@@ -273,7 +265,6 @@ class Hand:
         """Give back what is `giving`, if anything."""
         if self.giving:
             await self._ask(self._consumer.give(self.giving))
-            self._forget_histories(self.giving)
             self.giving.clear()
 
     # looking after others, and after ourselves
@@ -294,6 +285,9 @@ class Hand:
         """
         await self._tell_runs()
         known = self._known(running)
+        if self._histories:  # a task may ask for its attempt until it ends, though that has failed
+            kept = self._histories.keys() & known
+            self._histories = {item_id: self._histories[item_id] for item_id in kept}
         # The first TEND lists all consumers. A second one reaps those whose process was on this
         # machine and is gone.
         if dead := await self._tend(known, []):

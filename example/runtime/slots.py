@@ -70,8 +70,7 @@ class Slots:
         self._done = done
         self._failed = failed
         self._ran = ran
-        self._describe = describe
-        describer.set(self._attempt)
+        describer.set(describe)
         self._context = contextvars.copy_context()
         self._loop = asyncio.get_running_loop()
         self._spawn = _spawner(self._loop)
@@ -150,9 +149,9 @@ class Slots:
                 self._failed(item_id, NOT_TEXT)
                 continue
             if item_id % every:
-                task = spawn(perform(item_id, argument))
+                task = spawn(perform(item_id, argument, deadline))
             else:
-                task = spawn(self._perform_timed(item_id, argument, every))
+                task = spawn(self._perform_timed(item_id, argument, deadline, every))
             if not task.done():
                 running[item_id] = (task, deadline, len(item))
 
@@ -165,7 +164,7 @@ class Slots:
             except UnicodeDecodeError:
                 self._failed(item_id, NOT_TEXT)
             else:
-                if not self._has_thread(item_id, argument):
+                if not self._has_thread(item_id, argument, deadline):
                     return
                 self.running[item_id] = (None, deadline, len(item))
             taken.popleft()
@@ -183,14 +182,14 @@ class Slots:
         if self.running:
             await asyncio.sleep(LAST_GRACE)
 
-    def _has_thread(self, item_id: int, argument: str | bytes) -> bool:
+    def _has_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
         """Start a thread. Returns whether there was one to be had; if not, there are fewer slots
         from now on.
 
         Raises RuntimeError if none runs.
         """
         try:
-            arguments = (self._perform_here, item_id, argument)
+            arguments = (self._perform_here, item_id, argument, deadline)
             threading.Thread(target=self._context.copy().run, args=arguments, daemon=True).start()
         except RuntimeError:
             if not self.running:
@@ -200,8 +199,8 @@ class Slots:
             return False
         return True
 
-    async def _perform(self, item_id: int, argument: str | bytes) -> None:
-        doing.set(item_id)
+    async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
+        doing.set((item_id, deadline))
         try:
             await self._work(argument)
         except BaseException as error:  # a SystemExit would end the event loop with all tasks
@@ -209,16 +208,18 @@ class Slots:
         else:
             self._end(item_id)
 
-    async def _perform_timed(self, item_id: int, argument: str | bytes, stands_for: int) -> None:
+    async def _perform_timed(
+        self, item_id: int, argument: str | bytes, deadline: float, stands_for: int
+    ) -> None:
         began = time.monotonic()
-        await self._perform(item_id, argument)
+        await self._perform(item_id, argument, deadline)
         self._note(time.monotonic() - began, stands_for)
 
-    def _perform_here(self, item_id: int, argument: str | bytes) -> None:
+    def _perform_here(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         """As `_perform`, for a plain function, in its thread."""
         error: BaseException | None = None
         began = time.monotonic()
-        doing.set(item_id)
+        doing.set((item_id, deadline))
         try:
             result = self._work(argument)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
@@ -246,11 +247,6 @@ class Slots:
             # One call is enough for all that end in this turn of the event loop.
             self._will_start = True
             self._loop.call_soon(self.start, context=self._context)
-
-    def _attempt(self, item_id: int) -> Attempt:
-        slot = self.running.get(item_id)
-        # A task that runs eagerly has no slot yet.
-        return self._describe(item_id, slot[1] if slot else self.started_at + self._timeout)
 
     def _sweep(self) -> None:
         """Fail what has run too long. Runs again when the next deadline is over."""

@@ -44,20 +44,20 @@ class Attempt:
     """When JOB_TIMEOUT ends it, by time.monotonic()."""
 
 
-describer: ContextVar[Callable[[int], Attempt]] = ContextVar("describer")
-"""For the worker to set, once: who describes the attempt at the item of this id.
+describer: ContextVar[Callable[[int, float], Attempt]] = ContextVar("describer")
+"""For the worker to set, once: who describes the attempt at an item, by what is in `doing`.
 
 The description is made only if somebody asks: most tasks do not.
 """
-doing: ContextVar[int] = ContextVar("doing")
-"""For the worker to set, in each task: the id of its item."""
+doing: ContextVar[tuple[int, float]] = ContextVar("doing")
+"""For the worker to set, in each task: the id of its item, and its deadline."""
 
 
 def attempt() -> Attempt:
     """The attempt that this code is part of: also in plain functions, and in their threads if
     these were started by `asyncio.to_thread`. Raises LookupError outside of any."""
     try:
-        return describer.get()(doing.get())
+        return describer.get()(*doing.get())
     except LookupError:
         raise LookupError(
             "no task runs here: call attempt() in the task, and give other threads and processes"

@@ -46,7 +46,10 @@ def act(words: list[str]) -> None:
     if "again" in words and attempt().number == 1:
         raise Again("told to wait", after=float(words[words.index("again") + 1]))
     if "who" in words:
-        logging.info("here", extra={"left": attempt().deadline - time.monotonic()})
+        deadline = attempt().deadline
+        logging.info("here", extra={"left": deadline - time.monotonic(), "deadline": deadline})
+    if "later" in words:
+        asyncio.get_running_loop().call_later(0.5, act, ["who"])
 
 
 async def take_bytes(item: bytes) -> None:

@@ -233,6 +233,35 @@ def test_a_task_knows_its_attempt_and_json_lines_tell_it(workers: Workers) -> No
         attempt()
 
 
+def test_an_attempt_is_the_same_while_its_task_cannot_be_stopped(workers: Workers) -> None:
+    """Its number and deaths, too, although it has failed by JOB_TIMEOUT."""
+    workers.log_format = "json"
+    workers.redis.client.zadd(workers.key("retry"), {"x#1 1 2 deaf 0.6 who": 1})
+    workers.start(job_timeout=0.3)
+    (line,) = workers.eventually(lambda: here(workers))
+    assert (line["attempt"], line["deaths"]) == (3, 1)
+    assert line["left"] < 0
+
+
+def test_the_deadline_of_an_attempt_is_the_same_after_its_end(workers: Workers) -> None:
+    """For what its task has begun, and whatever has started since."""
+    workers.log_format = "json"
+    workers.start()
+    workers.push("who later")
+    workers.eventually(lambda: workers.told("end"))
+    workers.push("other")
+    workers.eventually(lambda: len(here(workers)) == 2)
+    first, second = here(workers)
+    assert first["item"] == second["item"]
+    assert first["deadline"] == second["deadline"]
+
+
+def here(workers: Workers) -> list[dict[str, Any]]:
+    whole = workers.log().rpartition("\n")[0]  # the last line may be half written
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return [line for line in lines if line["message"] == "here"]
+
+
 def test_the_dead_list_loses_its_oldest_and_tells_so(workers: Workers) -> None:
     workers.start(dead_limit=3)
     workers.push(*(f"giveup {number}" for number in range(5)))
