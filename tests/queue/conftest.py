@@ -1,7 +1,10 @@
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from example.runtime import producer
 
 from ..server import Server, server_programs
 from .workers import Workers
@@ -22,3 +25,26 @@ def workers(folder: Path, redis: Server) -> Iterator[Workers]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def frozen(redis: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A Redis that accepts connections and answers nothing; a push has half a second."""
+    monkeypatch.setattr(producer, "PUSH_SECONDS", 0.5)
+    redis.signal(signal.SIGSTOP)
+    yield redis
+    redis.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def at(folder: Path) -> Iterator[Callable[[Server, str], Workers]]:
+    """Workers that find a server by some URL: at(server, url)."""
+    made: list[Workers] = []
+
+    def make(server: Server, url: str) -> Workers:
+        made.append(Workers(folder, server, url))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
