@@ -27,12 +27,12 @@ def rate(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that fits, or two: 340 ms, 1.5 s, 12 s, 3 min 20 s, 2 h 5 min, 4 d."""
-    if seconds < 0.0995:
+    """In the unit that fits, or two: 340 ms, 1.5 s, 12 s, 3 min 20 s, 15 min, 2 h 5 min."""
+    if 0 < seconds < 0.0995:
         return f"{seconds * 1000:.2g} ms"
-    if seconds < 0.9995:
+    if 0 < seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 9.95:
+    if 0 < seconds < 9.95:
         return f"{seconds:.2g} s"
     return span(seconds)
 
@@ -42,7 +42,7 @@ def span(seconds: float) -> str:
     left = max(0, round(seconds))
     for (size, unit), (next_size, next_unit) in pairwise(UNITS):
         if left >= size:
-            rest = left % size // next_size
+            rest = left % size // next_size if left < 10 * size else 0
             return f"{left // size} {unit}" + (f" {rest} {next_unit}" if rest else "")
     return f"{left} s"
 
