@@ -237,7 +237,8 @@ class Hand:
         task has asked for it, or after a random time, which spreads retries, of up to 1, 2, 4, …
         BACKOFF_MOST seconds.
         """
-        failures = self._histories.get(item_id, FRESH).failures + 1
+        history = self._histories.get(item_id, FRESH)
+        failures = history.failures + 1
         most = min(BACKOFF_MOST, BACKOFF * 2 ** min(failures - 1, 30))
         has_asked = failure.after is not None
         delay = random.uniform(0, most) if failure.after is None else failure.after  # noqa: S311 no secret
@@ -245,11 +246,14 @@ class Hand:
         level = logging.ERROR if is_dead else logging.INFO if has_asked else logging.WARNING
         then = "given up" if is_dead else f"again in {delay:.1f} s"
         # The key `retry` shows the same name. The item itself may hold a secret.
+        name = self._name(item_id)
         logger.log(
             level,
-            *("item %s failed, %s (%d of %d): %s", self._name(item_id), then),
+            *("item %s failed, %s (%d of %d): %s", name, then),
             *(failures, max(failures, attempts), failure.why),
             exc_info=failure.error,
+            # As in lines of its task, which may have had no chance to run.
+            extra={"item": name, "attempt": failures, "deaths": history.deaths},
         )
         self.failed[item_id] = Charge(delay, attempts, failure.why, has_asked)
 

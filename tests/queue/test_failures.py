@@ -122,6 +122,21 @@ def test_a_task_knows_its_attempt_and_json_lines_tell_it(workers: Workers) -> No
         attempt()
 
 
+def test_json_lines_of_failures_tell_the_attempt_wherever_it_failed(workers: Workers) -> None:
+    """In its task, before that, and when its time was up."""
+    workers.log_format = "json"
+    items = {b"x#1 1 2 nap 60": 1, b"x#2 1 2 fail": 1, b"x#3 1 2 \xff": 1}
+    workers.redis.client.zadd(workers.key("retry"), items)
+    workers.start("text", job_timeout=0.3, max_attempts=3)
+    workers.eventually(lambda: len(workers.dead()) == 3)
+    lines = [json.loads(line) for line in workers.log().splitlines()]
+    failed = [line for line in lines if " failed, given up" in line["message"]]
+    assert len(failed) == 3
+    for line in failed:
+        assert f"item {line['item']} failed" in line["message"]
+        assert (line["attempt"], line["deaths"]) == (3, 1)
+
+
 def test_an_attempt_is_the_same_while_its_task_cannot_be_stopped(workers: Workers) -> None:
     """Its number and deaths, too, although it has failed by JOB_TIMEOUT."""
     workers.log_format = "json"
