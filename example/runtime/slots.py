@@ -119,8 +119,10 @@ class Slots:
         The rest starts when a slot is free again, or by the next call. Raises RuntimeError if the
         machine has not even one thread.
         """
+        if not self._is_open:
+            return
         self._will_start = False
-        if not (self._taken and self._is_open and len(self.running) < self._capacity):
+        if not self._taken or self.are_full:
             return
         self.started_at = time.monotonic()
         if self._is_threaded:
@@ -132,13 +134,9 @@ class Slots:
 
     def _start_tasks(self, end: float) -> None:
         # The local names make a no-op task a twentieth cheaper.
-        taken, running, capacity, monotonic = (
-            self._taken,
-            self.running,
-            self._capacity,
-            time.monotonic,
-        )
-        is_text, perform, spawn = self._is_text, self._perform, self._spawn
+        taken, running, monotonic = self._taken, self.running, time.monotonic
+        capacity, is_text = self._capacity, self._is_text
+        perform, spawn = self._perform, self._spawn
         deadline = self.started_at + self._timeout
         every = TIMED if len(taken) > MANY else 1
         while taken and len(running) < capacity and monotonic() < end:

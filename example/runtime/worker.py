@@ -247,7 +247,7 @@ class Worker:
 
     async def _step(self, want: int, size: int = 0) -> None:
         """Confirm what has ended, and take up to `want` items of `size` bytes altogether."""
-        ended = len(self.hand.done)
+        ended = len(self.hand.done) + len(self.hand.failed)
         try:
             taken = await self.hand.step(want, size, meanwhile=self.slots.start)
         except TimeoutError:

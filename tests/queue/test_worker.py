@@ -275,6 +275,14 @@ def test_what_waits_behind_items_that_have_become_slow_goes_to_an_idle_worker(
     workers.eventually(lambda: len(workers.told("start", idle.pid)) > 3, within=10)
 
 
+def test_many_retries_that_are_due_do_not_wait_for_each_other(workers: Workers) -> None:
+    """A request takes a few of them only, since they may be huge; but the next follows at once."""
+    retries = {f"x#{number} 0 1 {number}": 1 for number in range(3000)}
+    workers.redis.client.zadd(workers.key("retry"), retries)
+    workers.start()
+    workers.eventually(lambda: len(workers.told("end")) == len(retries), within=10)
+
+
 def test_an_idle_worker_costs_next_to_nothing(workers: Workers) -> None:
     """It wakes up about twice a second."""
     worker = workers.start()
