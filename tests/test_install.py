@@ -14,6 +14,9 @@ import pytest
 from .conftest import Popen
 from .layout import ROOT
 
+# On a busy machine one pip takes half a minute.
+pytestmark = pytest.mark.timeout(300)
+
 PYPROJECT = """\
 [build-system]
 requires = ["flit_core"]
@@ -119,7 +122,7 @@ def install(
         user=user,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
 
 
