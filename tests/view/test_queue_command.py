@@ -158,7 +158,7 @@ def test_the_names_in_json_are_stable(redis: Server, run: Run) -> None:
     redis.client.lpush(KEY, *"abc")
     bury(redis, b"x")
     status = told(run("--json"))
-    moving = {name: status[name] for name in ("time", "rates")}
+    moving = {name: status[name] for name in ("time", "rates", "oldest_seconds", "troubles")}
     assert status == told(run("status", "--json")) | moving
     assert {name: status[name] for name in ("waiting", "in_hand", "retrying", "later", "dead")} == {
         "waiting": 3, "in_hand": 0, "retrying": 0, "later": 0, "dead": 1,
