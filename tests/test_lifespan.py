@@ -127,10 +127,16 @@ def test_a_task_of_it_that_fails_ends_the_worker_after_its_drain(start: Start) -
     assert worker.redis.client.zcard("{TESTING}:workers") == 0
 
 
-def test_a_thread_that_is_left_does_not_hold_up_that_end(start: Start) -> None:
-    left = "asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)"
+@pytest.mark.parametrize(
+    "left",
+    [
+        "asyncio.get_running_loop().run_in_executor(None, time.sleep, 1000)",
+        "threading.Thread(target=time.sleep, args=(1000,)).start()",
+    ],
+)
+def test_a_thread_that_is_left_does_not_hold_up_that_end(start: Start, left: str) -> None:
     group = GROUP.replace("    async with", f"    {left}\n    async with")
-    worker = start("example-worker", tasks="import time\n" + group + BEGINS)
+    worker = start("example-worker", tasks="import threading, time\n" + group + BEGINS)
     worker.push("0.1")
     assert worker.ends() == 1
     assert worker.stdout().count("ZeroDivisionError") == 1

@@ -6,7 +6,7 @@ from .hand import Hand, Standing
 from .slots import Slots
 
 STEP_ITEMS = 1024  # that one request takes, at most
-FEW = 16  # the same of retries: as in queue.lua
+FEW = 16  # retries that one request takes, at most: as in queue.lua
 HAND_BYTES = 32 << 20  # a worker takes no further item while it has so many bytes in hand
 HAND_BYTES_LEAST = 1 << 18  # the same, at least, on a link that proved too slow for more
 RECOVERY = 300.0  # seconds until more is tried again, which may cost a time-out
@@ -20,7 +20,7 @@ class Appetite:
 
     def __init__(self, hand: Hand, slots: Slots) -> None:
         self.expects_more = True
-        """Whether the last STEP got as many as it could, so that the queue may hold more."""
+        """Whether the queue may hold more than the last STEP has brought."""
         self._hand = hand
         self._slots = slots
         self._bytes = HAND_BYTES
@@ -67,7 +67,7 @@ class Appetite:
 
     def got(self, wanted: int, taken: int, ended: int) -> None:
         """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""
-        # FEW may have been retries, which come first: there may be more of them, and the list.
+        # A STEP that has brought FEW retries may have left more of them, and the whole list.
         self.expects_more = taken >= min(wanted, FEW)
         self._unread = 0
         self._recover()

@@ -11,7 +11,7 @@ class Failure:
 
     why: str
     error: BaseException | None = None
-    """What the task raised, if that was it."""
+    """What to log with its traceback, if anything."""
     is_final: bool = False
     """Whether another attempt would end just the same."""
     after: float | None = None

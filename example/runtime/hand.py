@@ -46,7 +46,7 @@ class Standing(Enum):
     UNREGISTERED = auto()  # a JOIN comes first
     UNSETTLED = auto()  # after a JOIN or a WAIT: a STEP must come before the next WAIT
     SETTLED = auto()  # after a STEP: Redis and the worker agree on what is in hand
-    EMPTYING = auto()  # the same, and all in hand must end before anything new comes into it
+    EMPTYING = auto()  # as SETTLED, but take nothing new until the hand is empty
 
 
 class Hand:
@@ -118,7 +118,6 @@ class Hand:
         """Drop what has not started: others have it now. Redis ignores the ids of what runs on."""
         self.taken.clear()
         self.giving.clear()
-        self._histories.clear()
 
     # what comes into the hand
 
@@ -169,12 +168,12 @@ class Hand:
             raise _refusal(refusals[0])
         return taken
 
-    def _keyed(self, done: list[int]) -> list[int]:
+    def _keyed(self, done: list[int]) -> set[int]:
         """Those of `done` that were pushed with a key, which Redis must free."""
         histories = self._histories
         if not histories:
-            return []
-        return [item_id for item_id in done if item_id in histories and histories[item_id].mark]
+            return set()
+        return {item_id for item_id in done if item_id in histories and histories[item_id].mark}
 
     def _charges(self) -> list[tuple[int, tuple[float, int, str, int, bool]]]:
         # The item of a WAIT is not in the hand at Redis before the STEP that follows these FAILs.
@@ -245,7 +244,8 @@ class Hand:
         is_dead = failures >= attempts
         level = logging.ERROR if is_dead else logging.INFO if has_asked else logging.WARNING
         then = "given up" if is_dead else f"again in {delay:.1f} s"
-        # The key `retry` shows the same name. The item itself may hold a secret.
+        self.failed[item_id] = Charge(delay, attempts, failure.why, has_asked)
+        # Where the item waits it has the same name. The item itself may hold a secret.
         name = self._name(item_id)
         logger.log(
             level,
@@ -255,7 +255,6 @@ class Hand:
             # As in lines of its task, which may have had no chance to run.
             extra={"item": name, "attempt": failures, "deaths": history.deaths},
         )
-        self.failed[item_id] = Charge(delay, attempts, failure.why, has_asked)
 
     def _name(self, item_id: int) -> str:
         return f"{self._consumer.name}#{item_id}"

@@ -49,7 +49,13 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
         await main()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(program())
+        try:
+            runner.run(program())
+        except Exception:
+            # Shown here, since Python may wait for threads of the user's code before it would.
+            traceback.print_exc()
+            _exit_soon(1)
+            sys.exit(1)
     # Without this, the interpreter's last garbage collections take most of the time of a stop.
     gc.freeze()
 
@@ -103,8 +109,6 @@ class Process:
             _exit_soon(0)
         elif isinstance(error, SystemExit) and isinstance(error.code, int):
             _exit_soon(error.code)
-        elif isinstance(error, Exception):
-            _exit_soon(1, error)
 
     @contextlib.asynccontextmanager
     async def until_stop(self) -> AsyncIterator[None]:
@@ -230,19 +234,12 @@ class Forks:
 forks = Forks()
 
 
-def _exit_soon(status: int, error: Exception | None = None) -> None:
+def _exit_soon(status: int) -> None:
     """End the process within LEFT_SECONDS, even if the user's code has left threads or processes.
 
-    Python would wait for them. Until then it runs what is registered by atexit. It shows the
-    `error` that ends it last of all: so that is shown here, if there is one and the time is up.
+    Python would wait for them. Until then it runs what is registered by atexit.
     """
-
-    def end() -> None:
-        if error:
-            traceback.print_exception(error)
-        exit_at_once(status)
-
-    timer = threading.Timer(LEFT_SECONDS, end)
+    timer = threading.Timer(LEFT_SECONDS, exit_at_once, (status,))
     timer.daemon = True
     timer.start()
 

@@ -24,10 +24,11 @@
 -- where `next` was. The same happens to a worker that was taken for dead, whose hand was given to
 -- others.
 
--- KEYS[12], `absent`, never exists: see queue.py.
+-- docs/queue.md says what is in which key. KEYS[12], `absent`, never exists: see queue.py.
 local inbox, workers, retry, suspects, alone, dead, ticks = unpack(KEYS, 1, 7)
 local totals, samples, later, once, absent = unpack(KEYS, 8, 12)
-local nexts, hands, me, kind = unpack(ARGV, 1, 4) -- no caller can know the keys of all others
+-- No caller knows the keys of all consumers. `nexts` and `hands` are what they begin with.
+local nexts, hands, me, kind = unpack(ARGV, 1, 4)
 local hand = hands .. me
 local seen -- when `me` showed up last, ms; nil if it is not registered
 local GRAVE = 3600 -- seconds; TCP gives up long before, and with it every request under way

@@ -144,8 +144,8 @@ class Consumer:
     """A worker on one connection: its name, and the ids that it gives to the items that it takes.
 
     Each method returns the request of that name (see queue.lua), or says what a reply holds. Once a
-    request was not answered, the worker goes on as a new consumer on a new connection, the `former`
-    one of which this was. Only JOIN is sent again by the same consumer.
+    request was not answered, the worker goes on as a new consumer on a new connection, which names
+    this one as its `former`. Only JOIN is sent again by the same consumer.
     """
 
     def __init__(self, key: str, former: "Consumer | None" = None) -> None:

@@ -47,7 +47,7 @@ end
 local function sizes(now)
   local found = { waiting = if_right_type('LLEN', inbox) or 0, held = 0, in_hand = 0 }
   found.listed = found.waiting
-  for _, name in ipairs(redis.call('ZRANGE', workers, 0, -1)) do
+  for _, name in ipairs(if_right_type('ZRANGE', workers, 0, -1) or {}) do
     local its = hands .. name
     local moved = if_right_type('LLEN', nexts .. name) or 0
     local others = redis.call('HEXISTS', its, 'n') + redis.call('HEXISTS', its, 'stop')

@@ -23,8 +23,9 @@ Work = Callable[[Any], Any]
 GRACE = 1.0  # seconds that a task has to end once it has run too long
 LAST_GRACE = 0.05  # seconds that all tasks have to end when the worker ends
 SPELL = 0.02  # seconds of starting tasks in one go, before the event loop does anything else
-MANY = 100  # items that wait to be started: with more, the clock would cost more than a small task
-TIMED = 64  # then one of so many items is timed, and counts for all of them
+MANY = 100  # with more items to start, the clock would cost more than a small task
+TIMED = 64  # then one in so many items is timed, and counts for all of them
+REGAIN = 60.0  # seconds until a thread is asked for again, after the machine had none
 THREADS = 1000  # at most: with some thousands the event loop waits for seconds to have its turn
 
 
@@ -58,13 +59,13 @@ class Slots:
         """Those of `running` whose end is not reported any more."""
         self.changed = asyncio.Event()
         """Set when an item has ended, or a slot is free again."""
-        self.started_at = 0.0  # by time.monotonic(): when an item was started last
+        self.started_at = 0.0  # by time.monotonic(): when `start` found a free slot last
         self.have_cancelled = False
         """Whether a task was cancelled: what it has begun in a thread may run on unseen."""
         self._work = work
         self._is_text = _takes_text(work)
         self._is_threaded = not inspect.iscoroutinefunction(work)
-        self._capacity = self._bearable(concurrency)
+        self._capacity = self._most = self._bearable(concurrency)
         self._timeout = timeout
         self._taken = taken
         self._done = done
@@ -75,7 +76,7 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         self._spawn = _spawner(self._loop)
         self._is_open = True
-        self._will_start = False  # the event loop is about to call `start`
+        self._start_is_scheduled = False  # the event loop is about to call `start`
         self._sweeper: asyncio.TimerHandle | None = None
 
     def _bearable(self, concurrency: int) -> int:
@@ -110,8 +111,11 @@ class Slots:
         return [item_id for item_id in self.running if item_id not in self._abandoned]
 
     def size(self) -> int:
-        """Bytes of all items that run."""
-        return sum(size for _, _, size in self.running.values())
+        """Bytes of all items that run, without those of tasks that cannot be stopped: these would
+        leave no room for others."""
+        return sum(
+            size for item_id, (_, _, size) in self.running.items() if item_id not in self._abandoned
+        )
 
     def start(self) -> None:
         """Start taken items while slots are free, for SPELL seconds at most.
@@ -121,7 +125,7 @@ class Slots:
         """
         if not self._is_open:
             return
-        self._will_start = False
+        self._start_is_scheduled = False
         if not self._taken or self.are_full:
             return
         self.started_at = time.monotonic()
@@ -162,7 +166,7 @@ class Slots:
             except UnicodeDecodeError:
                 self._failed(item_id, NOT_TEXT)
             else:
-                if not self._has_thread(item_id, argument, deadline):
+                if not self._start_thread(item_id, argument, deadline):
                     return
                 self.running[item_id] = (None, deadline, len(item))
             taken.popleft()
@@ -170,7 +174,6 @@ class Slots:
     def close(self) -> None:
         """Start nothing more."""
         self._is_open = False
-        self._will_start = True  # never again by `_end`: the event loop may be closed by then
 
     async def cancel(self) -> None:
         """Cancel all that runs, and report its end no more. Gives it LAST_GRACE seconds to end."""
@@ -180,9 +183,9 @@ class Slots:
         if self.running:
             await asyncio.sleep(LAST_GRACE)
 
-    def _has_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
-        """Start a thread. Returns whether there was one to be had; if not, there are fewer slots
-        from now on.
+    def _start_thread(self, item_id: int, argument: str | bytes, deadline: float) -> bool:
+        """Returns whether there was a thread to be had. If not, there are fewer slots for
+        REGAIN seconds.
 
         Raises RuntimeError if none runs.
         """
@@ -193,9 +196,14 @@ class Slots:
             if not self.running:
                 raise
             self._capacity = len(self.running)
+            self._loop.call_later(REGAIN, self._regain)
             logger.warning("no more threads to be had: CONCURRENCY is %d now", self._capacity)
             return False
         return True
+
+    def _regain(self) -> None:
+        self._capacity = self._most
+        self.changed.set()
 
     async def _perform(self, item_id: int, argument: str | bytes, deadline: float) -> None:
         doing.set((item_id, deadline))
@@ -222,6 +230,8 @@ class Slots:
             result = self._work(argument)
             if inspect.isawaitable(result) or inspect.isgenerator(result):
                 raise TypeError("it returned an awaitable or generator: make it async def")
+            if inspect.isasyncgen(result):
+                raise TypeError("it returned an async generator: have no yield in it")
         except BaseException as raised:
             error = raised
         with contextlib.suppress(RuntimeError):  # the event loop may be closed by now
@@ -241,9 +251,10 @@ class Slots:
         else:
             self._failed(item_id, failure(error))
         self.changed.set()
-        if self._taken and not self._will_start:
+        # Once it is closed, the event loop may be, too.
+        if self._taken and self._is_open and not self._start_is_scheduled:
             # One call is enough for all that end in this turn of the event loop.
-            self._will_start = True
+            self._start_is_scheduled = True
             self._loop.call_soon(self.start, context=self._context)
 
     def _sweep(self) -> None:
@@ -281,13 +292,15 @@ class Slots:
 def _takes_text(work: Work) -> bool:
     """Whether the type hint of the task's only argument says str rather than bytes.
 
-    Raises TypeError if it says neither.
+    Raises TypeError if it says neither, or if the task is a generator.
     """
+    name = getattr(work, "__name__", repr(work))
+    if inspect.isgeneratorfunction(work) or inspect.isasyncgenfunction(work):
+        raise TypeError(f"{name}() must have no yield: nobody would run it")
     hints = [each.annotation for each in inspect.signature(work).parameters.values()]
     # A module that postpones its annotations has them as text.
     hint = {"str": str, "bytes": bytes}.get(hints[0], hints[0]) if len(hints) == 1 else None
     if hint not in (str, bytes):
-        name = getattr(work, "__name__", repr(work))
         raise TypeError(f"{name}() must take one argument, with the type hint str or bytes")
     return hint is str
 

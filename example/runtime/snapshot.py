@@ -91,7 +91,9 @@ class Snapshot:
     run_counts: list[int]
     """So many tasks, so far, have run in each class of `runs.BOUNDS`, and at last beyond those."""
     listed: int
-    """On the list, or on the way from there to a hand: what QUEUE_LIMIT bounds."""
+    """On the list, which QUEUE_LIMIT bounds, or on the way from there to a hand: one a worker."""
+    put_off: int
+    """Pushed for a later time or with `once`, and not taken yet: QUEUE_LIMIT bounds these apart."""
     ages: list[float | None]
     """`oldest_seconds` at each of the samples."""
     sampled: float | None
@@ -128,11 +130,11 @@ def _samples(packed: list[bytes]) -> Iterator[Sample]:
 
 def parsed(reply: list[Any], key: str) -> Snapshot:
     """What the reply to LOOK of the queue `key` says."""
-    ms, waiting, in_hand, held, retrying, later, dead, workers, listed, due, *rest = reply
-    totals, packed, ticks, wrong, refusal = rest
+    ms, waiting, in_hand, held, retrying, later, dead, workers, listed, *rest = reply
+    put_off, due, totals, packed, ticks, wrong, refusal = rest
     now = ms / 1000
-    counts, no_counts = _numbers(totals, _MOST)
-    last_ticks, no_ticks = _numbers(ticks, _LAST_TIME)
+    counts, no_counts = _numbers(totals, range(-_MOST, _MOST))
+    last_ticks, no_ticks = _numbers(ticks, range(_LAST_TIME))
     known = {name: counts.get(name, 0) for name in TOTALS}
     out = left_the_list(counts)
     known["done"] = max(0, known["taken"] - held - sum(counts.get(k, 0) for k in _ENDS))
@@ -159,6 +161,7 @@ def parsed(reply: list[Any], key: str) -> Snapshot:
         oldest_is_least=is_least,
         run_counts=run_counts,
         listed=listed,
+        put_off=put_off,
         ages=[age for age, _ in waits[len(waits) - len(recent) :]],
         sampled=samples[-1].time if samples else None,
         refusal=refusal.decode(errors="replace"),
@@ -166,16 +169,16 @@ def parsed(reply: list[Any], key: str) -> Snapshot:
     )
 
 
-def _numbers(flat: list[bytes], end: int) -> tuple[dict[str, int], list[str]]:
-    """The whole numbers below `end`, either way, in field, value, …; and the fields without one."""
+def _numbers(flat: list[bytes], possible: range) -> tuple[dict[str, int], list[str]]:
+    """The `possible` whole numbers in field, value, …; and the fields without one."""
     numbers, others = {}, []
     for field, value in zip(flat[::2], flat[1::2], strict=True):
         name = field.decode(errors="replace")
         try:
             number = int(value)
         except ValueError:
-            number = end
-        if abs(number) < end:
+            number = possible.stop
+        if number in possible:
             numbers[name] = number
         else:
             others.append(name)

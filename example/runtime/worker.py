@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .appetite import HAND_BYTES_LEAST, Appetite
+from .appetite import FEW, HAND_BYTES_LEAST, Appetite
 from .failure import Failure
 from .hand import Hand, Standing
 from .link import ERRORS
@@ -77,7 +77,7 @@ async def run(process: Process, url: str, key: str, work: Work, limits: Limits) 
         logger.warning("worker ends with %d tasks that cannot be stopped", stuck)
     if stuck or worker.slots.have_cancelled:
         # Tasks that go on would keep the interpreter from ending.
-        process.exit_at_once = int(ends_by_itself)
+        process.exit_at_once = 1 if ends_by_itself else 0
     elif ends_by_itself:
         sys.exit(1)
 
@@ -120,7 +120,8 @@ class Worker:
         self._limits = limits
         self._outage = OutageLog(url, show)
         self._does_wait_work = True
-        """False since Redis has refused a WAIT. The outage is not over then, though STEP works."""
+        """False from a refused WAIT until one works, or none is needed. The outage lasts that long,
+        though STEP works meanwhile."""
         self._ready = ready
 
     # the life of a worker
@@ -203,10 +204,11 @@ class Worker:
     async def _drain(self) -> None:
         """Confirm what has ended, and give back what has not started."""
         await self._keep_in_touch()
-        await self._step(0)
+        _, size = self.appetite.want()
+        has_come = await self._step(0, size)  # the reply to the last STEP may have been lost
         self.hand.give_taken()
         await self.hand.give()
-        if not self._has_to_confirm():
+        if not has_come and not self._has_to_confirm():
             await self._change(self.hand.pause())
         self.slots.changed.clear()
 
@@ -245,8 +247,9 @@ class Worker:
         elif is_lost:
             logger.warning("was taken for dead: others do what was in hand")
 
-    async def _step(self, want: int, size: int = 0) -> None:
-        """Confirm what has ended, and take up to `want` items of `size` bytes altogether."""
+    async def _step(self, want: int, size: int = 0) -> int:
+        """Confirm what has ended, and take up to `want` items of `size` bytes altogether. Returns
+        how many have come."""
         ended = len(self.hand.done) + len(self.hand.failed)
         try:
             taken = await self.hand.step(want, size, meanwhile=self.slots.start)
@@ -257,8 +260,9 @@ class Worker:
             self.slots.start()  # whatever is refused, what is taken already can be worked on
             raise
         self.appetite.got(want, taken, ended)
-        if self.appetite.expects_more:
-            self._does_wait_work = True  # perhaps, but it is not needed now
+        if taken >= FEW:
+            self._does_wait_work = True  # perhaps: while so many come, no WAIT is needed
+        return taken
 
     async def _wait(self) -> None:
         """Wait for an item, and start it."""

@@ -77,8 +77,8 @@ def _queue(now: "Snapshot", limit: int) -> "Iterator[Metric]":
     yield items
     yield _gauge("queue_refuses_writes", "Whether Redis refuses to write", bool(now.refusal))
     yield _gauge("queue_full", "Whether pushes are refused", troubles.is_full(now, limit))
-    if now.sampled is not None:
-        silent = max(0.0, now.time - now.sampled)
+    silent = troubles.silent_seconds(now)
+    if silent is not None:
         yield _gauge("queue_silent_seconds", "Since a worker or beat reported last", silent)
     oldest = now.oldest_seconds if now.waiting else 0.0
     if oldest is not None:

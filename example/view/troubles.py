@@ -26,10 +26,10 @@ def of_queue(now: Snapshot, limit: int) -> list[Trouble]:
     if now.refusal:
         why = explained(Exception(now.refusal), "").removesuffix(".")
         found.append(Trouble(BAD, f"Redis refuses to write: {why}"))
-    if is_full(now, limit):
+    if now.listed >= limit:
         found.append(Trouble(BAD, f"The queue is full (QUEUE_LIMIT={limit}): pushes are refused"))
-    if now.later >= limit:
-        why = f"No more items can be put off for later (QUEUE_LIMIT={limit})"
+    if now.put_off >= limit:
+        why = f"No more items can be pushed for later, or with `once` (QUEUE_LIMIT={limit})"
         found.append(Trouble(BAD, why))
     if now.waiting and not now.workers:
         found.append(Trouble(BAD, "Items wait, and no worker takes them"))
@@ -46,17 +46,27 @@ def of_queue(now: Snapshot, limit: int) -> list[Trouble]:
 
 
 def is_full(now: Snapshot, limit: int) -> bool:
-    """Whether a push is refused."""
-    return now.listed >= limit
+    """Whether pushes are refused, be it only those for later or with `once`."""
+    return max(now.listed, now.put_off) >= limit
+
+
+def silent_seconds(now: Snapshot) -> float | None:
+    """Since a worker or beat reported last; None if none ever did. 0 while a worker lives: if there
+    are no reports then, Redis refuses to write or a key of the queue holds something else."""
+    if now.workers:
+        return 0.0
+    return None if now.sampled is None else max(0.0, now.time - now.sampled)
 
 
 def _silence(now: Snapshot) -> str:
-    """Without samples nobody knows how long items wait. Where Redis refuses to write, there are
-    none either."""
-    if now.workers:
-        return ""
-    if now.sampled is None:
-        return "No worker or beat has ever used this queue: is REDIS_KEY right?"
-    if now.time - now.sampled <= SILENT_SECONDS:
+    """Without reports nobody knows how long items wait."""
+    seconds = silent_seconds(now)
+    if seconds is None or now.sampled is None:
+        return (
+            ""
+            if seconds == 0
+            else "No worker or beat has ever used this queue: is REDIS_KEY right?"
+        )
+    if seconds <= SILENT_SECONDS:
         return ""
     return f"No worker or beat has reported since {words.clock(now.sampled, now.time)}"

@@ -138,5 +138,6 @@ if host := OPTIONS.get("host"):
     names.PLACE = f"{host}/elsewhere"
 link._TIMEOUT = OPTIONS["answer_seconds"] or link._TIMEOUT
 appetite.RECOVERY = OPTIONS["recovery_seconds"] or appetite.RECOVERY
+slots.REGAIN = OPTIONS["recovery_seconds"] or slots.REGAIN
 log.configure("info", OPTIONS["log_format"])
 process.run(main)

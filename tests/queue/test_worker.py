@@ -199,6 +199,16 @@ def test_a_suspect_that_cannot_be_stopped_runs_with_nothing_beside_it_either(
     workers.eventually(lambda: "other" in workers.told("end"))
 
 
+def test_a_large_item_of_a_task_that_cannot_be_stopped_leaves_room_for_others(
+    workers: Workers,
+) -> None:
+    workers.start("thread", concurrency=4, job_timeout=0.2, max_attempts=1)
+    workers.push("nap 60 " + "x" * 33_000_000)
+    workers.eventually(workers.dead)
+    workers.push("other")
+    workers.eventually(lambda: "other" in workers.told("end"))
+
+
 @pytest.mark.parametrize(("item", "lost"), [("nap 3", 1), ("first", 0)])
 def test_a_worker_is_taken_for_dead_only_where_it_loses_something(
     workers: Workers, item: str, lost: int
@@ -238,6 +248,21 @@ def test_a_task_that_does_not_say_what_it_takes_is_a_wrong_setting(
         asyncio.run(worker.run(process.Process("x"), "redis://x", KEY, work, worker.Limits()))
     assert ended.value.code == 2
     assert "() must take one argument, with the type hint str or bytes" in caplog.text
+
+
+def generator(item: str) -> Any:
+    yield item
+
+
+async def async_generator(item: str) -> Any:
+    yield item
+
+
+@pytest.mark.parametrize("work", [generator, async_generator])
+def test_a_task_with_a_yield_is_a_wrong_setting(work: Any) -> None:
+    """Nobody would run it, and its items would count as done."""
+    with pytest.raises(TypeError, match="must have no yield"):
+        slots._takes_text(work)
 
 
 def test_the_hint_may_be_postponed_and_the_task_a_partial() -> None:

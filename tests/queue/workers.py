@@ -28,7 +28,8 @@ class Workers:
         self.redis = redis
         self.url = url or redis.url
         self.answer_seconds = 0.0  # how long they wait for an answer; 0: as shipped
-        self.recovery_seconds = 0.0  # until a link that was slow is tried with more; 0: as shipped
+        # Until a link is tried with more, and the machine asked for more threads; 0: as shipped.
+        self.recovery_seconds = 0.0
         self.log_format = "text"
         self.ledger = folder / "ledger"
         self.ledger.touch()

@@ -39,6 +39,7 @@ SNAPSHOT = Snapshot(
     samples=[],
     ages=[],
     listed=3,
+    put_off=3,
     oldest_is_least=False,
     sampled=1000.0,
     refusal="",
@@ -86,7 +87,7 @@ def test_everything_known_is_there() -> None:
         "queue_items{state=dead}": 5,
         "queue_refuses_writes{}": 0,
         "queue_full{}": 0,
-        "queue_silent_seconds{}": 0.5,
+        "queue_silent_seconds{}": 0,
         "queue_oldest_item_age_seconds{}": 61.5,
         "queue_workers{}": 2,
         "queue_pushed_total{}": 7,
@@ -133,7 +134,9 @@ def test_an_age_that_is_not_known_is_not_zero() -> None:
     age = "queue_oldest_item_age_seconds{}"
     assert age not in read(unknown, None)
     assert read(replace(unknown, waiting=0), None)[age] == 0
-    assert "queue_silent_seconds{}" not in read(replace(SNAPSHOT, sampled=None), None)
+    nobody = replace(SNAPSHOT, workers=0)
+    assert read(nobody, None)["queue_silent_seconds{}"] == 0.5
+    assert "queue_silent_seconds{}" not in read(replace(nobody, sampled=None), None)
 
 
 def test_the_alerts_judge_as_the_page_and_the_command_do() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from example.runtime.producer import SyncProducer
 from example.runtime.queue import keys
 from example.runtime.runs import CLASSES
 
@@ -81,6 +82,17 @@ def test_a_full_queue_is_not_well(redis: Server, run: Run) -> None:
         assert (done.returncode, full in done.stdout) == (status, is_told)
 
 
+def test_that_no_more_can_be_pushed_with_once_is_not_well(redis: Server, run: Run) -> None:
+    """These items are due at once, and counted apart from those on the list."""
+    producer = SyncProducer(redis.url, KEY, limit=3)
+    for item in "abc":
+        producer.push(item, once=item)
+    status = run("status", "--check", QUEUE_LIMIT="3")
+    full = b"  ! No more items can be pushed for later, or with `once` (QUEUE_LIMIT=3)\n"
+    assert (status.returncode, full in status.stdout) == (1, True)
+    assert full not in run(QUEUE_LIMIT="4").stdout
+
+
 def test_the_status_tells_what_is_wrong_first(redis: Server, run: Run) -> None:
     sample(redis)
     redis.client.lpush(KEY, *"abc")
@@ -119,6 +131,8 @@ def test_a_redis_that_refuses_to_write_is_told(redis: Server, run: Run) -> None:
         assert (done.returncode, done.stdout.count(b"  ! ")) == (1, 1)
         assert b"  ! Redis refuses to write: " + why in done.stdout
         client.config_set(setting, right)
+    client.replicaof("127.0.0.1", 1)
+    assert b"  ! Redis refuses to write: READONLY" in run().stdout
     assert client.keys() == [SAMPLES.encode()]
 
 
@@ -128,7 +142,9 @@ def test_a_value_of_another_program_is_named_and_hides_nothing_else(
     sample(redis)
     odd: Any = {"taken": "x", b"\xff": "7", "failed": "9" * 5000, "missed:ok": "?", "came": "4"}
     redis.client.hset(TOTALS, mapping=odd)
-    redis.client.hset(TICKS, mapping={"ok": str(1 << 62), "\x1b[2J": "x", "good": "1000"})
+    redis.client.hset(
+        TICKS, mapping={"ok": str(1 << 62), "past": "-1", "\x1b[2J": "x", "good": "1000"}
+    )
     redis.client.rpush(SAMPLES, "x", "9" * 400 + " 0" * 20)
     redis.client.set(RETRY, "x")
     status = told(run("--json"))
@@ -137,7 +153,7 @@ def test_a_value_of_another_program_is_named_and_hides_nothing_else(
     out = run().stdout.decode()
     (line,) = [each for each in out.splitlines() if "Cannot be read" in each]
     assert {*line.removeprefix("  ! Cannot be read, and counts as empty: ").split(", ")} == {
-        RETRY, f"{TICKS} ok", f"{TICKS} \\x1b[2J",
+        RETRY, f"{TICKS} ok", f"{TICKS} past", f"{TICKS} \\x1b[2J",
         f"{TOTALS} taken", f"{TOTALS} failed", f"{TOTALS} missed:ok",
     }  # fmt: skip
 

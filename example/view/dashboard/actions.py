@@ -126,5 +126,6 @@ def _ask_drop(form: Form) -> Question:
     if form.get("id") == "all":
         text = "This cannot be undone."
         return Question("Drop all dead items?", text, "Drop all", is_grave=True)
-    text = f"This cannot be undone: {form.get('shown', '')}"
+    shown = form.get("shown") or form.get("id", "")
+    text = f"This cannot be undone: {shown}"
     return Question("Drop this item?", text, "Drop", is_grave=True)
