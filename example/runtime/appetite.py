@@ -46,20 +46,19 @@ class Appetite:
         return (0 if in_hand and must_end_first else max(0, room)), free_bytes
 
     def is_satisfied(self) -> bool:
-        """Whether all slots are taken and so much waits that a later request can take more."""
+        """Whether so much waits for a slot that a later request can take more in one go."""
         hand = self._hand
         return (
-            self._slots.are_full
-            and len(hand.taken) > max(self._ahead // 2, 8)
+            len(hand.taken) > max(self._ahead // 2, 8)
             and len(hand.done) < STEP_ITEMS
             and not hand.failed
             and time.monotonic() - hand.stepped_at < 2 * PAUSE
         )
 
     def pause(self) -> float:
-        """Seconds until the next request. By then half of what waits is started: the other half
-        lasts until the reply."""
-        return min(PAUSE, self.wait_for_slot() / 2)
+        """Seconds until the next request. By then a quarter of what waits is started, or more if
+        the latest pace had pauses in it: the rest lasts until the reply."""
+        return min(PAUSE, self.wait_for_slot() / 4)
 
     def wait_for_slot(self) -> float:
         """Seconds until the last of what is taken will be started, at the latest pace."""

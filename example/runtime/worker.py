@@ -185,6 +185,7 @@ class Worker:
         """The most urgent request to Redis, or a pause if none is due yet."""
         await self._look_after_hand()
         if self.appetite.is_satisfied():
+            self.slots.start()
             await asyncio.sleep(self.appetite.pause())
             return
         want, size = self.appetite.want()
