@@ -12,7 +12,7 @@ HAND_BYTES_LEAST = 1 << 18  # the same, at least, on a link that proved too slow
 RECOVERY = 300.0  # seconds until more is tried again, which may cost a time-out
 UNREAD_MOST = 2  # replies of the least size in a row that did not come in time
 AHEAD = 0.1  # seconds of work to take ahead of the free slots
-PAUSE = 0.005  # seconds, at most, between two requests while neither slots nor supply run out
+PAUSE = 0.005  # seconds, at most, between two requests while enough waits for a slot
 
 
 class Appetite:

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -239,15 +238,16 @@ def test_an_item_that_runs_too_long_is_charged_and_its_slot_is_free_again(
 def test_poison_dies_after_four_deaths_and_none_of_its_mates_is_charged(workers: Workers) -> None:
     mates = [f"nap 0.2 mate{i}" for i in range(20)]
     workers.push(*mates[:10], "nap 0.1 die", *mates[10:])
-    deaths = 0
-    worker = workers.start()
-    while not workers.dead():
-        if worker.poll() is not None:
-            deaths += 1
-            assert deaths <= 4
-            worker = workers.launch()
-        time.sleep(0.02)
-    (entry,) = workers.dead()
+    started = [workers.start()]
+
+    def dead() -> list[dict[bytes, bytes]]:
+        """A worker that has died is replaced, as supervisord would."""
+        if started[-1].poll() is not None:
+            assert len(started) <= 4
+            started.append(workers.launch())
+        return workers.dead()
+
+    (entry,) = workers.eventually(dead, within=60)
     assert entry[b"item"] == b"nap 0.1 die"
     assert (entry[b"why"], entry[b"deaths"]) == (b"killed its worker", b"4")
     workers.eventually(lambda: set(workers.told("end")) == set(mates))

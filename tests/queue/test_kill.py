@@ -43,7 +43,7 @@ class Producer(threading.Thread):
                 self.slowest = max(self.slowest, time.monotonic() - begun)
                 self.confirmed.append(item)
             except redis.RedisError:
-                time.sleep(0.05)  # pushed or not: this one does not count
+                self.stopping.wait(0.05)  # pushed or not: this one does not count
         self.client.close()
 
 

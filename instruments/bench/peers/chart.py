@@ -23,14 +23,7 @@ def bars(title: str, note: str, rows: Sequence[tuple[str, float, str]]) -> str:
         return value / high * WIDTH
 
     total, bottom = LEFT + WIDTH + 130, TOP + HEIGHT * len(rows) + 12
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {bottom}" width="{total}"'
-        ' font-family="sans-serif" font-size="12" role="img">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        text(12, 26, title, size=16),
-        text(12, 48, note + ("; logarithmic scale" if logarithmic else ""), colour="#666"),
-    ]
+    parts = opening(title, note + ("; logarithmic scale" if logarithmic else ""), total, bottom)
     for number, (name, value, words) in enumerate(rows):
         y = TOP + HEIGHT * number
         wide, colour = length(value), OURS if name.startswith("ours") else THEIRS
@@ -41,6 +34,18 @@ def bars(title: str, note: str, rows: Sequence[tuple[str, float, str]]) -> str:
         )
         parts.append(text(LEFT + wide + 6, y + 13, words))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def opening(title: str, note: str, width: int, height: int) -> list[str]:
+    """What an SVG begins with: two lines above an empty picture."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}"'
+        ' font-family="sans-serif" font-size="12" role="img">',
+        f"<title>{escape(title)}</title>",
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        text(12, 26, title, size=16),
+        text(12, 48, note, colour="#666"),
+    ]
 
 
 def text(

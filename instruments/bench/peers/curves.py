@@ -3,10 +3,9 @@
 import itertools
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
-from .chart import OURS, THEIRS, text
+from .chart import OURS, THEIRS, opening, text
 
 LEFT, WIDTH, TOP, HEIGHT = 70, 560, 84, 220
 STEPS = 4
@@ -29,12 +28,7 @@ def curves(title: str, note: str, across: str, lines: Sequence[Curve]) -> str:
 
     total, bottom = LEFT + WIDTH + 150, TOP + HEIGHT + 50
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total} {bottom}" width="{total}"'
-        ' font-family="sans-serif" font-size="12" role="img">',
-        f"<title>{escape(title)}</title>",
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        text(12, 26, title, size=16),
-        text(12, 48, note, colour="#666"),
+        *opening(title, note, total, bottom),
         text(LEFT + WIDTH / 2, bottom - 8, f"{across}; logarithmic scale", "#666", "middle"),
     ]
     for step in range(STEPS + 1):

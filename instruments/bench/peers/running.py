@@ -23,7 +23,7 @@ from tests.server import free_port
 
 from . import tree
 from .contenders import ARQ, HERE, PEERS
-from .side import THEIRS, scripts
+from .side import THEIRS, launched, scripts
 from .stacks import Stack
 
 LOOK = 0.005
@@ -90,18 +90,10 @@ class Running:
                 client.lpush("TESTING", "the first")
 
     def start(self) -> None:
-        program, *options = shlex.split(self.stack.command.format(**self.place))
-        with open(self._log, "ab") as log:
-            process = subprocess.Popen(
-                [scripts(self.stack.venv) / program, *options],
-                cwd=self.folder,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.started.append(process)
+        command = self.stack.command.format(**self.place)
+        self.started.append(
+            launched(scripts(self.stack.venv), command, self.folder, self.environ, self._log)
+        )
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

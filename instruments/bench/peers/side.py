@@ -32,6 +32,23 @@ def scripts(venv: str) -> Path:
     return ROOT / done.stdout.split()[-1] / "bin"
 
 
+def launched(
+    folder: Path, command: str, cwd: Path, environ: dict[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    """A command of this folder, in a session of its own; its output is added to the log."""
+    program, *options = shlex.split(command)
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            [folder / program, *options],
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
 class Side:
     """One contender with an empty queue on `server`, and marks of its own."""
 
@@ -67,18 +84,7 @@ class Side:
     def start(self) -> None:
         for number in range(self.contender.processes):
             command = self.contender.command.format(url=self._url, number=number)
-            program, *options = shlex.split(command)
-            with open(self._log, "ab") as log:
-                worker = subprocess.Popen(
-                    [self._bin / program, *options],
-                    cwd=THEIRS,
-                    env=self._environ,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._workers.append(worker)
+            self._workers.append(launched(self._bin, command, THEIRS, self._environ, self._log))
 
     def kill(self) -> None:
         """kill -9 of all that was started, and of what that started."""
