@@ -54,9 +54,16 @@ local function due_at(score, now)
   return time < 1e10 and math.min(time * 1000, now) or time
 end
 
+-- The deaths, failures, item and mark of what a hand holds. Whatever else is found there is an item.
 local function split(value)
   local deaths, failures, mark, item = string.match(value, '^(%d+) (%d+)(:?%x*) (.*)$')
+  if not item then return 0, 0, value, '' end
   return tonumber(deaths), tonumber(failures), item, mark
+end
+
+-- What a hand holds of a member of a sorted set: see `park`. Whatever else is found there is an item.
+local function value_of(member)
+  return string.match(member, '^%S+ (%d+ %d+:?%x* .*)$') or '0 0 ' .. member
 end
 
 local function registered(name)

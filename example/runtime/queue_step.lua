@@ -61,7 +61,7 @@ end
 
 local function take_due(batch, zset, now, limit)
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', zset, '-inf', now, 'LIMIT', 0, limit)) do
-    local value = string.match(member, '^%S+ (.*)$')
+    local value = value_of(member)
     if not add(batch, value, split(value)) then return end
     batch.removals[#batch.removals + 1] = { zset, member }
   end
@@ -74,7 +74,7 @@ local function promote(now, limit)
   if #found > 0 then redis.call('ZREM', absent, '') end -- rule 3
   for i = 1, #found, 2 do
     local member, due = found[i], due_at(found[i + 1], now)
-    local deaths, failures = split(string.match(member, '^%S+ (.*)$'))
+    local deaths, failures = split(value_of(member))
     if deaths + failures == 0 then count('came', 1) end
     redis.call('ZADD', waiting_room(deaths), due, member)
     redis.call('ZREM', later, member)

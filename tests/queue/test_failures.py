@@ -165,6 +165,18 @@ def here(workers: Workers) -> list[dict[str, Any]]:
     return [line for line in lines if line["message"] == "here"]
 
 
+def test_what_somebody_else_has_put_among_the_retries_is_an_item_too(workers: Workers) -> None:
+    """It is worked, and so are all that wait behind it."""
+    client = workers.redis.client
+    for key, theirs in (("retry", "by hand"), ("suspects", ""), ("later", "x#1 none of ours")):
+        client.zadd(workers.key(key), {theirs: 1})
+    workers.push("fail", "mate")
+    workers.start(max_attempts=1)
+    workers.eventually(lambda: set(workers.ended()) == {"by hand", "", "x#1 none of ours", "mate"})
+    workers.eventually(workers.at_rest)
+    assert set(workers.ended().values()) == {1}
+
+
 def test_the_dead_list_loses_its_oldest_and_tells_so(workers: Workers) -> None:
     workers.start(dead_limit=3)
     workers.push(*(f"giveup {number}" for number in range(5)))
