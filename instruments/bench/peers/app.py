@@ -21,7 +21,7 @@ from .contenders import HERE, PEERS
 from .side import THEIRS, scripts
 
 SECONDS = 2
-WRK = "wrk --latency -t 1 -c 8"
+WRK = "wrk --latency -t 1 -c 64"
 FRESH = ("-H", "Connection: close")
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
