@@ -103,9 +103,9 @@ APP = """\
 lowest and the highest. Each is started as its documentation says for production. *Ours* is the
 shipped `supervisord.conf` with nothing but app started. uvicorn also has a row without its access
 log, since ours and granian write none by default. CPU is that of all its processes, also
-supervisord's. The servers share the two cores with wrk, which sends the requests. The processes of a
-server share its listening socket, and chance decides which of them takes a connection. One may hold
-most of those that are kept, so two processes need not be quicker there than one.
+supervisord's. The servers share the two cores with wrk, which sends the requests. The processes of
+a server share its listening socket, and chance decides which of them takes a connection. One may
+hold most of those that are kept, so two processes need not be quicker there than one.
 
 `uvicorn --fd 0` takes the socket of supervisord for a Unix socket, and so leaves Nagle's algorithm
 on: each answer over a kept connection waits some 40 ms for the client's delayed acknowledgement.
