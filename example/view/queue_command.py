@@ -7,6 +7,7 @@ arguments or settings.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -56,6 +57,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     _tell(json.dumps(fields) if arguments.json else text)
+    # Without this, the interpreter's last garbage collections take a fifth of the command's time.
+    gc.freeze()
     sys.exit(status)
 
 
