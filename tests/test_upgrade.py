@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,15 +62,32 @@ def copy_once(
 
 
 @pytest.fixture
-def upstream(layout_once: Path, folder: Path) -> Path:
+def upstream(layout_once: Path) -> Iterator[Path]:
     """The layout's own repository, at some version."""
-    return Path(shutil.copytree(layout_once, folder / "layout", symlinks=True))
+    with put_back(layout_once):
+        yield layout_once
 
 
 @pytest.fixture
-def copy(copy_once: Path, folder: Path) -> Path:
+def copy(copy_once: Path) -> Iterator[Path]:
     """A copy of it, renamed, with code of its own."""
-    return Path(shutil.copytree(copy_once, folder / "my shop", symlinks=True))
+    with put_back(copy_once):
+        yield copy_once
+
+
+@contextmanager
+def put_back(repository: Path) -> Iterator[None]:
+    """Afterwards it is at the commit where it was, with no other branch, tag or file."""
+    head, before = git(repository, "rev-parse", "HEAD").strip(), refs(repository)
+    yield
+    git(repository, "reset", "--quiet", "--hard", head)
+    git(repository, "clean", "--quiet", "-d", "--force")
+    for new in refs(repository) - before:
+        git(repository, "update-ref", "-d", new)
+
+
+def refs(repository: Path) -> set[str]:
+    return set(git(repository, "for-each-ref", "--format=%(refname)").split())
 
 
 def newer(upstream: Path) -> None:
