@@ -88,6 +88,7 @@ def load_yours(name: str, *attributes: str) -> Any:
     Exits with 2 if that cannot be: it would fail again at each try. An OSError passes, since what
     the module asks for at import, a database for instance, may be there the next time.
     """
+    log.keep()
     try:
         module = importlib.import_module(f".{name}", __package__)
     except OSError:

@@ -133,12 +133,12 @@ def with_env(folder: Path, text: str, **environ: str) -> subprocess.CompletedPro
 
 
 def test_env_is_read_and_never_over_the_environment(folder: Path) -> None:
-    text = "# Mine\n\nexport REDIS_KEY='a b' # this\nLOG_LEVEL = debug\nOWN=\"1#2\"\n"
+    text = "# Mine\n\nexport REDIS_KEY='a b' # this\nLOG_LEVEL = debug\nOWN=\"1#2\"\nSHOP_TOKEN=x\n"
     done = with_env(folder, text, LOG_LEVEL="error")
     assert done.stdout == "['a b', 'error', '1#2']\n"
     assert done.stderr.splitlines() == [
-        "LOG_LEVEL is not used: the environment has another value than .env",
-        "OWN is not used: it is no setting, unless your own code reads it",
+        ".env: LOG_LEVEL has another value in the environment, which wins",
+        ".env: not in settings.py, so for your own code: OWN, SHOP_TOKEN",
     ]
 
 

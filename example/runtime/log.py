@@ -22,6 +22,22 @@ def configure(level: str, form: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
+def keep() -> None:
+    """Have the loggers that report failures of the user's code stay enabled, whatever it does.
+
+    By default logging.config disables all loggers that exist already.
+    """
+    package = __name__.partition(".")[0]
+    kept = (f"{package}.", "uvicorn.error", "asyncio")
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith(kept):
+            logger.__class__ = _Kept
+
+
+class _Kept(logging.Logger):
+    disabled = property(lambda self: False, lambda self, value: None)
+
+
 # What every record has; all else that is in one came by `extra`.
 _USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
