@@ -119,6 +119,11 @@ class Shown(Layout, Asking):
             self.push(item.encode())
         self.eventually(lambda: self.dead() == len(items))
 
+    def shows(self, text: str) -> None:
+        """Wait until it is on the page, which looks once a second."""
+        cookie = self.log_in()
+        self.eventually(lambda: text in self.ask(Cookie=cookie).text)
+
 
 def see(page: Page, selector: str, *words: str) -> None:
     """Wait until all of these are there."""

@@ -1,15 +1,12 @@
-"""The operator's page can be read and used by everybody (WCAG 2.2, level AA).
+"""Whether a page can be read and used by everybody (WCAG 2.2, level AA).
 
 1.4.3 contrast, 1.4.10 reflow, 2.1.1 keyboard, 2.4.7 visible focus, 2.5.3 and 4.1.2 names.
 """
 
 import re
-from collections.abc import Callable
 from typing import Literal
 
-from playwright.sync_api import Page, expect
-
-from .dashboard import TOKEN, Shown, see
+from playwright.sync_api import Page
 
 # Each text and what is behind it, as Chromium has worked them out, and their contrast as WCAG
 # defines it; in SVG, too.
@@ -114,38 +111,3 @@ def for_everybody(page: Page) -> None:
     can_be_read(page)
     fits(page)
     has_names(page)
-
-
-def test_the_page_and_its_dialogs_are_for_everybody(
-    shown: Shown, look: Callable[..., Page]
-) -> None:
-    """Also where something is wrong, and what is shown is old."""
-    page = look()
-    expect(page.get_by_role("heading", level=1)).to_have_text("All is well")
-    for_everybody(page)
-    shown.bury("bad one", f"bad {'x' * 3000}")
-    shown.redis.client.zadd("{TESTING}:retry", {"x#1 0 1 good": 1e14})
-    shown.signal("beat", "KILL")
-    see(page, "#dead", "bad one")
-    see(page, '[id="program-beat:beat_00"]', "terminated by SIGKILL")
-    page.get_by_role("button", name="Requeue bad one").click()
-    see(page, "#operations", "done")
-    for_everybody(page)
-    page.get_by_role("button", name="Pause").click()
-    can_be_used_by_keyboard(page)
-    page.get_by_role("button", name="Drop all dead items").click()
-    expect(page.get_by_role("dialog")).to_be_visible()
-    for_everybody(page)
-    can_be_used_by_keyboard(page)
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Pause").click()
-    shown.redis.kill()
-    see(page, "#queue", "The numbers below are from")
-    for_everybody(page)
-    page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("This page is closed")
-    page.get_by_label("Token").fill(f"no {TOKEN}")
-    page.get_by_role("button", name="Open").click()
-    see(page, "main", "That is not the token.")
-    for_everybody(page)
-    can_be_used_by_keyboard(page)
