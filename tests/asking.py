@@ -39,3 +39,13 @@ def table(socket: Path) -> dict[str, tuple[str, int]]:
         )
         for row in rows
     }
+
+
+def ready(socket: Path, *names: str) -> bool:
+    """Whether `supervisorctl ready` would call all ready, or these programs or processes."""
+    try:
+        rows = ask(socket, "supervision.ready")
+    except AWAY:
+        return False
+    wanted = set(names)
+    return all(row["ready"] for row in rows if not wanted or wanted & {row["name"], row["program"]})

@@ -159,3 +159,17 @@ def layout(launch: Callable[..., Any], redis: Server) -> Layout:
     layout.start()
     layout.ready()
     return layout
+
+
+@pytest.fixture
+def only(launch: Callable[..., Any], redis: Server) -> Callable[..., Layout]:
+    """The same, with so many processes of these programs alone: only(app=2, worker=1)."""
+
+    def start(**processes: int) -> Layout:
+        layout: Layout = launch(Layout, redis)
+        layout.only(**processes)
+        layout.start()
+        layout.ready()
+        return layout
+
+    return start

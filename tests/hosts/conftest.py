@@ -77,6 +77,7 @@ def hosts(store: Store, add_host: AddHost) -> list[Host]:
     """Three hosts with one Redis, all ready; an item takes two seconds, eight at a time."""
     hosts = [add_host(store.url, CONCURRENCY="8") for _ in range(3)]
     for host in hosts:
+        host.only(beat=1, worker=1)
         host.work_slowly(2)
         host.start()
     for host in hosts:

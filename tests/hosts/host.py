@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from .. import asking
 from ..launchers import SCRIPTS, handed_on
-from ..layout import ROOT
+from ..layout import ROOT, only
 from ..waiting import eventually
 from .network import Network, address
 
@@ -41,6 +42,7 @@ class Host:
         self.number = network.add_host()
         self.address = address(self.number)
         self.folder = folder
+        self.socket = folder / "var" / "supervisor.sock"
         self.environ = {
             "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin",
             "REDIS_URL": redis_url,
@@ -55,6 +57,10 @@ class Host:
     def override(self, name: str, text: str) -> None:
         """Add a drop-in before start."""
         (self.folder / "supervisord.d" / f"{name}.conf").write_text(text)
+
+    def only(self, **processes: int) -> None:
+        """From the next start on: so many processes of these programs, and none of the others."""
+        self.override("only", only(**processes))
 
     def work_slowly(self, seconds: float) -> None:
         """From the next start on, an item takes so long, and its beginning is logged."""
@@ -83,12 +89,15 @@ class Host:
 
     def ready(self) -> None:
         """Wait until every program has said that it is ready."""
-        done = self.ctl("ready", "--wait", "40")
-        assert done.returncode == 0, done.stdout + self.report()
+        self.eventually(lambda: asking.ready(self.socket), within=40)
+
+    def running(self) -> set[str]:
+        table = asking.table(self.socket)
+        return {name for name, (state, _) in table.items() if state == "RUNNING"}
 
     def stop(self) -> int:
         """TERM to supervisord; returns its exit status."""
-        self.ctl("shutdown")
+        asking.ask(self.socket, "supervisor.shutdown")
         return self.process.wait(20)
 
     def kill(self) -> None:

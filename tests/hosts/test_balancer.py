@@ -12,7 +12,7 @@ import pytest
 
 from ..layout import ROOT
 from ..waiting import eventually
-from .conftest import Store
+from .conftest import AddHost, Store
 from .host import Host
 from .network import HUB_ADDRESS, Network
 
@@ -97,6 +97,18 @@ def start_balancer(network: Network, folder: Path) -> Callable[[], Balancer]:
 
 
 @pytest.fixture
+def hosts(store: Store, add_host: AddHost) -> list[Host]:
+    """Three hosts, all ready."""
+    hosts = [add_host(store.url) for _ in range(3)]
+    for host in hosts:
+        host.only(app=1)
+        host.start()
+    for host in hosts:
+        host.ready()
+    return hosts
+
+
+@pytest.fixture
 def balancer(hosts: list[Host], start_balancer: Callable[[], Balancer]) -> Balancer:
     return start_balancer()
 
@@ -149,7 +161,7 @@ with urlopen("http://{address}:8080/download?seconds=6", timeout=30) as answer:
 def test_a_restart_of_all_of_app_cuts_off_nothing(
     network: Network,
     store: Store,
-    add_host: Callable[..., Host],
+    add_host: AddHost,
     folder: Path,
     api: Callable[[str], str],
     start_balancer: Callable[[], Balancer],
@@ -158,6 +170,7 @@ def test_a_restart_of_all_of_app_cuts_off_nothing(
     code = api((ROOT / "tests" / "web" / "everything.py").read_text())
     hosts = [add_host(store.url, PYTHONPATH=code, DRAIN_SECONDS="8") for _ in range(3)]
     for host in hosts:
+        host.only(app=1)
         host.start()
     for host in hosts:
         host.ready()
