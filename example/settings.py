@@ -42,9 +42,9 @@ class Settings(Environment):
     max_attempts: int = whole(5, 1, 1000)
     # How many items the dead list keeps; beyond that it loses the oldest.
     dead_limit: int = whole(10_000, 1, 1_000_000_000)
-    # How many items may wait before beat stops pushing.
+    # How many items may wait before beat and Producer push no more.
     queue_limit: int = whole(100_000, 1, 1_000_000_000_000)
-    # How long what is in hand may take to end after TERM.
+    # How long running items and requests may take to end after TERM.
     drain_seconds: float = seconds(5, 0, 3600)
 
     # The operator's page: where it listens, what opens it, and by which names it is asked for,

@@ -82,7 +82,7 @@ class Snapshot:
     """Per second over the last minute, of some of the totals; empty before there are samples."""
     run_seconds: dict[str, float]
     """How long tasks run: `sum` and `count` so far; the quantiles p50, p95, p99 of the last ten
-    minutes, to about a factor of two. Empty before a task has ended."""
+    minutes, to about a factor of three. Empty before a task has ended."""
     samples: list[Sample]
     """One a second, oldest first, of the last ten minutes."""
     schedule: list[Entry]

@@ -14,9 +14,10 @@ class GiveUp(Exception):  # noqa: N818 it is said, not told of
 
 
 class Again(Exception):  # noqa: N818
-    """Raise it to have the item tried again `after` so many seconds, rather than by chance.
+    """Raise it to have the item tried again in `after` seconds, rather than after a random time.
 
-    It counts as an attempt: MAX_ATTEMPTS bounds how often.
+    It counts as an attempt: MAX_ATTEMPTS bounds how often. Raises ValueError unless `after` is from
+    0 to MOST.
     """
 
     def __init__(self, why: str = "asked for it", *, after: float) -> None:
@@ -32,7 +33,7 @@ class Again(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a worker is doing."""
+    """One attempt at an item."""
 
     item: str
     """The item's name, as the worker's log and the queue's keys have it."""

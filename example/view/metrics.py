@@ -79,10 +79,10 @@ def _queue(now: "Snapshot", limit: int) -> "Iterator[Metric]":
     yield _gauge("queue_full", "Whether pushes are refused", troubles.is_full(now, limit))
     silent = troubles.silent_seconds(now)
     if silent is not None:
-        yield _gauge("queue_silent_seconds", "Since a worker or beat reported last", silent)
+        yield _gauge("queue_silent_seconds", "Seconds since a worker or beat reported last", silent)
     oldest = now.oldest_seconds if now.waiting else 0.0
     if oldest is not None:
-        yield _gauge("queue_oldest_item_age_seconds", "How long the oldest has waited", oldest)
+        yield _gauge("queue_oldest_item_age_seconds", "Seconds that the oldest has waited", oldest)
     yield _gauge("queue_workers", "Worker processes that are known to the queue", now.workers)
     for name, about in TOTALS.items():
         if name in now.totals:
