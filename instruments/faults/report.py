@@ -106,8 +106,8 @@ MARKDOWN = """\
 
 What users see when something goes wrong with the same three programs, under four launchers:
 
-- **{0}**: the article's own single file, started by its `main.py`: three
-  `Process`es and `join()`;
+- **{0}**: the common recipe, as in the article that this layout grew from: one file,
+  started by a `main.py` with three `Process`es and `join()`;
 - **{1}**: this package under a `multiprocessing` parent;
 - **{2}**: this package under our `supervisord.conf`, without everything in it that
   is our own;
