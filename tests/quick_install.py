@@ -1,5 +1,6 @@
 """A stand-in for scripts/install: the same in a second, without an index, and with our packages."""
 
+import importlib.util
 import sys
 import sysconfig
 import tomllib
@@ -27,8 +28,15 @@ END = """chmod +x $made
 # It leaves those that are there.
 ln -s {bin}/* .venv/bin/ 2>/dev/null || true
 """
-
-
+# As PYTHON of the real scripts/install. To put pip in takes most of the time of an install.
+QUICK = """\
+#!/bin/sh
+[ "$1 $2" = "-m venv" ] || exec "{python}" "$@"
+shift 2
+"{python}" -m venv --without-pip "$@" || exit
+for env; do :; done
+exec ln -s "{packages}"/pip "{packages}"/pip-* "$env"/lib/python3*/site-packages
+"""
 PACKAGES = sysconfig.get_path("purelib")
 
 
@@ -44,3 +52,13 @@ def put(project: Path, python: str = sys.executable, packages: str = PACKAGES) -
     start = START.format(python=python, packages=packages, name=name, version=about["version"])
     text = start + "".join(lines) + END.format(bin=sysconfig.get_path("scripts"))
     (project / "scripts" / "install").write_text(text)
+
+
+def python(file: Path, real: str = sys.executable) -> str:
+    """Make `file` a Python whose virtual environments have the pip of the tests' own."""
+    pip = importlib.util.find_spec("pip")
+    if pip is None or pip.origin is None:
+        return real
+    file.write_text(QUICK.format(python=real, packages=Path(pip.origin).parent.parent))
+    file.chmod(0o755)
+    return str(file)
