@@ -1,10 +1,12 @@
 """docs/tasks.md: its examples, each as tasks.py."""
 
+import contextlib
 import http.server
 import json
 import re
 import shutil
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +33,9 @@ CODE = {
 def start(launch: Callable[..., Any], redis: Server) -> Start:
     """Starts a worker on the page's code: start("Work for a process", CONCURRENCY="2")."""
 
-    def begin(title: str, **environ: str) -> Mine:
+    def begin(title: str, own: str = "", **environ: str) -> Mine:
         def prepare(folder: Path, redis: Server) -> Mine:
+            (folder / "own.py").write_text(own)
             return Mine(folder, redis, ["example-worker"], tasks=CODE[title])
 
         mine: Mine = launch(prepare, redis, **environ)
@@ -45,6 +48,22 @@ def start(launch: Callable[..., Any], redis: Server) -> Start:
 def test_a_lifespan(start: Start, redis: Server) -> None:
     start("What to open before the first item").push("one", "two", "one")
     eventually(lambda: redis.client.hgetall("counts") == {b"one": b"2", b"two": b"1"})
+
+
+DJANGO = """
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "items.sqlite"}}
+"""
+
+
+def test_a_database(start: Start) -> None:
+    """No item leaves a connection open."""
+    worker = start("A database", DJANGO, DJANGO_SETTINGS_MODULE="own", CONCURRENCY="1")
+    with contextlib.closing(sqlite3.connect(worker.folder / "items.sqlite")) as items:
+        items.execute("CREATE TABLE items (name)")
+        worker.push(*map(str, range(20)))
+        eventually(lambda: items.execute("SELECT count(*) FROM items").fetchone() == (20,))
+    files = Path(f"/proc/{worker.processes[0].pid}/fd")
+    eventually(lambda: not [each for each in files.iterdir() if "items" in str(each.readlink())])
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
