@@ -38,9 +38,9 @@ class Appetite:
     def want(self) -> tuple[int, int]:
         """How many items to ask for, and how many bytes they may have altogether. The first may
         have more."""
-        waiting = sum(len(item) for _, item in self._hand.taken)
+        waiting = sum(len(item) for _, item in self._hand.unstarted)
         free_bytes = self._bytes - self._slots.size() - waiting
-        in_hand = len(self._hand.taken) + len(self._slots.running)
+        in_hand = len(self._hand.unstarted) + len(self._slots.running)
         room = min(STEP_ITEMS, self._slots.capacity + self._ahead - in_hand)
         must_end_first = free_bytes <= 0 or self._hand.standing is Standing.EMPTYING
         return (0 if in_hand and must_end_first else max(0, room)), free_bytes
@@ -49,7 +49,7 @@ class Appetite:
         """Whether so much waits for a slot that a later request can take more in one go."""
         hand = self._hand
         return (
-            len(hand.taken) > max(self._ahead // 2, 8)
+            len(hand.unstarted) > max(self._ahead // 2, 8)
             and len(hand.done) < STEP_ITEMS
             and not hand.failed
             and time.monotonic() - hand.stepped_at < 2 * PAUSE
@@ -61,8 +61,8 @@ class Appetite:
         return min(PAUSE, self.wait_for_slot() / 4)
 
     def wait_for_slot(self) -> float:
-        """Seconds until the last of what is taken will be started, at the latest pace."""
-        return len(self._hand.taken) * self._pace
+        """Seconds until the last of what is unstarted will be started, at the latest pace."""
+        return len(self._hand.unstarted) * self._pace
 
     def got(self, wanted: int, taken: int, ended: int) -> None:
         """A STEP took `taken` of `wanted` items, and has confirmed the end of `ended`."""

@@ -1,7 +1,8 @@
 """The hand: what a worker has taken from the queue, as far as Redis has confirmed it.
 
-An id is `taken` until a slot runs it. Then it is `done` or `failed` until Redis has confirmed that;
-it may be `failed` and still run, when its time was up. Or it is `giving` until Redis has it back.
+An id is `unstarted` until a slot runs it. Then it is `done` or `failed` until Redis has confirmed
+that; it may be `failed` and still run, when its time was up. Or it is `giving` until Redis has it
+back.
 tests/queue/model.py explores what may happen meanwhile.
 """
 
@@ -58,7 +59,7 @@ class Hand:
     """
 
     def __init__(self, url: str, key: str, dead_limit: int) -> None:
-        self.taken: deque[tuple[int, bytes]] = deque()
+        self.unstarted: deque[tuple[int, bytes]] = deque()
         self.done: list[int] = []
         self.failed: dict[int, Charge] = {}
         self.giving: list[int] = []
@@ -116,22 +117,22 @@ class Hand:
 
     def _forget(self) -> None:
         """Drop what has not started: others have it now. Redis ignores the ids of what runs on."""
-        self.taken.clear()
+        self.unstarted.clear()
         self.giving.clear()
 
     # what comes into the hand
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for an item. Returns whether one has come that is `taken`, and may start at once.
+        """Wait for an item. Returns whether one has come that may start at once: it is `unstarted`.
 
-        The next STEP puts it into the hand at Redis. An item larger than STARTED_BYTES is not
-        `taken`: that STEP gives it back, and may take it again with regard to what is in hand.
+        The next STEP puts it into the hand at Redis. An item larger than STARTED_BYTES does not
+        count: that STEP gives it back, and may take it again with regard to what is in hand.
         """
         self.standing = Standing.UNSETTLED
         item = await self._ask(self._consumer.wait(seconds))
         if item is None or len(item) > STARTED_BYTES:
             return False
-        self.taken.append((self._consumer.start(item), item))
+        self.unstarted.append((self._consumer.start(item), item))
         return True
 
     async def step(self, want: int, size: int, meanwhile: Callable[[], None]) -> int:
@@ -190,7 +191,7 @@ class Hand:
         """Take what a STEP has brought; returns how many items that is."""
         new = self._consumer.took(reply)
         self._histories.update(new.histories)
-        self.taken.extend(enumerate(new.items, new.first))
+        self.unstarted.extend(enumerate(new.items, new.first))
         self.standing = Standing.EMPTYING if new.must_empty else Standing.SETTLED
         self.stepped_at = time.monotonic()
         return len(new.items)
@@ -259,10 +260,10 @@ class Hand:
     def _name(self, item_id: int) -> str:
         return f"{self._consumer.name}#{item_id}"
 
-    def give_taken(self) -> None:
+    def give_unstarted(self) -> None:
         """Have the next `give` give back all that was not started."""
-        self.giving += [item_id for item_id, _ in self.taken]
-        self.taken.clear()
+        self.giving += [item_id for item_id, _ in self.unstarted]
+        self.unstarted.clear()
 
     async def give(self) -> None:
         """Give back what is `giving`, if anything."""
@@ -284,7 +285,7 @@ class Hand:
         """Take over from dead workers. Returns whether there were any: then their items wait.
 
         `running` are the ids that slots run. An item that Redis has in our hand, but that we do not
-        know, is `taken` again: Redis was rolled back to an older state.
+        know, is `unstarted` again: Redis was rolled back to an older state.
         """
         await self._tell_runs()
         known = self._known(running)
@@ -294,15 +295,15 @@ class Hand:
         # The first TEND lists all consumers. A second one reaps those whose process was on this
         # machine and is gone.
         if dead := await self._tend(known, []):
-            await self._tend([*known, *(item_id for item_id, _ in self.taken)], dead)
+            await self._tend([*known, *(item_id for item_id, _ in self.unstarted)], dead)
             logger.info("took over from %d dead workers", len(dead))
         self._tended_at = time.monotonic()
         return bool(dead)
 
     def _known(self, running: Iterable[int]) -> list[int]:
         """The ids of all that is in hand as far as we know."""
-        taken = [item_id for item_id, _ in self.taken]
-        return [*running, *self.done, *self.failed, *self.giving, *taken]
+        unstarted = [item_id for item_id, _ in self.unstarted]
+        return [*running, *self.done, *self.failed, *self.giving, *unstarted]
 
     async def _tend(self, known: list[int], dead: list[bytes]) -> list[bytes]:
         reply = await self._ask(self._consumer.tend(known, dead, self._dead_limit))
@@ -312,7 +313,7 @@ class Hand:
             logger.error("%d items given up: each killed its worker four times", found.given_up)
         for item_id, item, history in found.forgotten:
             self._histories[item_id] = history
-            self.taken.append((item_id, item))
+            self.unstarted.append((item_id, item))
         return found.dead
 
     async def _tell_runs(self) -> None:

@@ -34,7 +34,7 @@ Slot = tuple[asyncio.Task[None] | None, float, int]
 
 
 class Slots:
-    """Runs the items of `taken`, the leftmost first, and calls `done` or `failed` with their ids.
+    """Runs the `unstarted` items, the leftmost first, and calls `done` or `failed` with their ids.
 
     `work` takes an item. A coroutine function runs in the event loop, any other in a thread. An
     item that runs longer than `timeout` seconds fails. Its task is cancelled; a thread cannot be.
@@ -48,7 +48,7 @@ class Slots:
         work: Work,
         concurrency: int,
         timeout: float,
-        taken: deque[tuple[int, bytes]],
+        unstarted: deque[tuple[int, bytes]],
         done: Callable[[int], None],
         failed: Callable[[int, Failure], None],
         ran: Callable[[float, int], None],
@@ -67,7 +67,7 @@ class Slots:
         self._is_threaded = not inspect.iscoroutinefunction(work)
         self._capacity = self._most = self._bearable(concurrency)
         self._timeout = timeout
-        self._taken = taken
+        self._unstarted = unstarted
         self._done = done
         self._failed = failed
         self._ran = ran
@@ -118,7 +118,7 @@ class Slots:
         )
 
     def start(self) -> None:
-        """Start taken items while slots are free, for SPELL seconds at most.
+        """Start items while slots are free, for SPELL seconds at most.
 
         The rest starts when a slot is free again, or by the next call. Raises RuntimeError if the
         machine has not even one thread.
@@ -126,7 +126,7 @@ class Slots:
         if not self._is_open:
             return
         self._start_is_scheduled = False
-        if not self._taken or self.are_full:
+        if not self._unstarted or self.are_full:
             return
         self.started_at = time.monotonic()
         if self._is_threaded:
@@ -138,13 +138,13 @@ class Slots:
 
     def _start_tasks(self, end: float) -> None:
         # The local names make a no-op task a twentieth cheaper.
-        taken, running, monotonic = self._taken, self.running, time.monotonic
+        unstarted, running, monotonic = self._unstarted, self.running, time.monotonic
         capacity, is_text = self._capacity, self._is_text
         perform, spawn = self._perform, self._spawn
         deadline = self.started_at + self._timeout
-        every = TIMED if len(taken) > MANY else 1
-        while taken and len(running) < capacity and monotonic() < end:
-            item_id, item = taken.popleft()
+        every = TIMED if len(unstarted) > MANY else 1
+        while unstarted and len(running) < capacity and monotonic() < end:
+            item_id, item = unstarted.popleft()
             try:
                 argument = item.decode() if is_text else item
             except UnicodeDecodeError:
@@ -158,9 +158,9 @@ class Slots:
                 running[item_id] = (task, deadline, len(item))
 
     def _start_threads(self, end: float) -> None:
-        taken, deadline = self._taken, self.started_at + self._timeout
-        while taken and not self.are_full and time.monotonic() < end:
-            item_id, item = taken[0]
+        unstarted, deadline = self._unstarted, self.started_at + self._timeout
+        while unstarted and not self.are_full and time.monotonic() < end:
+            item_id, item = unstarted[0]
             try:
                 argument = item.decode() if self._is_text else item
             except UnicodeDecodeError:
@@ -169,7 +169,7 @@ class Slots:
                 if not self._start_thread(item_id, argument, deadline):
                     return
                 self.running[item_id] = (None, deadline, len(item))
-            taken.popleft()
+            unstarted.popleft()
 
     def close(self) -> None:
         """Start nothing more."""
@@ -252,7 +252,7 @@ class Slots:
             self._failed(item_id, failure(error))
         self.changed.set()
         # Once it is closed, the event loop may be, too.
-        if self._taken and self._is_open and not self._start_is_scheduled:
+        if self._unstarted and self._is_open and not self._start_is_scheduled:
             # One call is enough for all that end in this turn of the event loop.
             self._start_is_scheduled = True
             self._loop.call_soon(self.start, context=self._context)

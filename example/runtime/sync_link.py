@@ -24,7 +24,7 @@ class Links:
     """
 
     def __init__(self, url: str, seconds: float) -> None:
-        self._free: list[AbstractConnection] = []
+        self._idle: list[AbstractConnection] = []
         pool = ConnectionPool.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
@@ -46,21 +46,21 @@ class Links:
         try:
             answer = link.read_response()
         except ResponseError:
-            self._free.append(link)
+            self._idle.append(link)
             raise
         # After any other error it isn't kept: a late answer would be taken for the next one's.
-        self._free.append(link)
+        self._idle.append(link)
         return answer
 
     def __del__(self) -> None:
         # A connection is part of a cycle: by itself it would end much later.
-        for link in self._free:
+        for link in self._idle:
             link.disconnect()  # type: ignore[no-untyped-call]
 
     def _take(self) -> AbstractConnection:
         while True:
             try:
-                link = self._free.pop()
+                link = self._idle.pop()
             except IndexError:
                 return self._new()
             # A forked child must not share its parent's.

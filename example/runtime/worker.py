@@ -27,7 +27,7 @@ from .slots import Slots, Work
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds that a taken item may wait for a slot before others may have it
+PATIENCE = 1.0  # seconds that an unstarted item may wait for a slot before others may have it
 BUSY_WAIT = 0.1  # seconds to wait for an item while others run: their ends have to be confirmed
 LEAVE_SECONDS = 1.0  # seconds for the last requests once DRAIN_SECONDS are over
 
@@ -110,7 +110,7 @@ class Worker:
         self.life = Life.JOINING
         self.hand = Hand(url, key, limits.dead_limit)
         self.slots = Slots(
-            *(work, limits.concurrency, limits.job_timeout, self.hand.taken),
+            *(work, limits.concurrency, limits.job_timeout, self.hand.unstarted),
             done=self.hand.done.append,
             failed=self._failed,
             ran=self.hand.runs.add,
@@ -145,7 +145,7 @@ class Worker:
         if was_joining and self.hand.standing is Standing.UNREGISTERED:
             self.life = Life.LEFT  # it never was a consumer, so it has nothing to give back
         await self.hand.part()  # the cancellation may have cut off a request
-        self.hand.give_taken()
+        self.hand.give_unstarted()
         drained_by = time.monotonic() + self._limits.drain_seconds
         while self.life is Life.DRAINING and self.slots.running and time.monotonic() < drained_by:
             await self._try(self._drain, drained_by)
@@ -207,7 +207,7 @@ class Worker:
         await self._keep_in_touch()
         _, size = self.appetite.want()
         has_come = await self._step(0, size)  # the reply to the last STEP may have been lost
-        self.hand.give_taken()
+        self.hand.give_unstarted()
         await self.hand.give()
         if not has_come and not self._has_to_confirm():
             await self._change(self.hand.pause())
@@ -215,7 +215,7 @@ class Worker:
 
     async def _leave(self) -> None:
         await self._join()
-        self.hand.give_taken()
+        self.hand.give_unstarted()
         await self._step(0)
         await self.hand.leave()
         self.life = Life.LEFT
@@ -228,7 +228,7 @@ class Worker:
             self.appetite.forget_unread()
             await self.hand.skip_unreadable(HAND_BYTES_LEAST, self._limits.max_attempts)
         if self._is_late():
-            self.hand.give_taken()
+            self.hand.give_unstarted()
         await self.hand.give()
         if not self.appetite.expects_more:
             self.slots.start()  # otherwise `_step` starts them, while it waits for the reply
@@ -294,15 +294,15 @@ class Worker:
 
     def _has_to_start(self) -> bool:
         """Whether an item could start at once."""
-        return bool(self.hand.taken) and not self.slots.are_full
+        return bool(self.hand.unstarted) and not self.slots.are_full
 
     def _may_wait(self) -> bool:
         """Whether an item that comes now could start at once."""
         return self.hand.standing is Standing.SETTLED and not self.slots.are_full
 
     def _is_late(self) -> bool:
-        """Whether what is taken waits too long for a slot: another worker may have a free one."""
-        if not (self.hand.taken and self.slots.are_full):
+        """Whether items wait too long for a slot here: another worker may have a free one."""
+        if not (self.hand.unstarted and self.slots.are_full):
             return False
         since_last_start = time.monotonic() - self.slots.started_at
         return max(since_last_start, self.appetite.wait_for_slot()) > PATIENCE
