@@ -98,13 +98,14 @@ class Launcher(Api):
         """All processes that live: those started here, and their descendants."""
         started = {process.pid for process in self.processes}
         found = set()
-        for stat in Path("/proc").glob("[0-9]*/stat"):
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
             try:
-                state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+                with open(f"/proc/{pid}/stat", "rb") as stat:
+                    state, _, _, session = stat.read().rpartition(b")")[2].split()[:4]
             except OSError:
                 continue
-            if int(session) in started and state != "Z":
-                found.add(int(stat.parent.name))
+            if int(session) in started and state != b"Z":
+                found.add(int(pid))
         return found
 
     def stop(self, number: int = signal.SIGTERM) -> list[int]:

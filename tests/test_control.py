@@ -4,10 +4,8 @@ import re
 import shutil
 from collections.abc import Callable
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import pytest
-from supervisor.xmlrpc import SupervisorTransport
 
 from .layout import ROOT, Layout
 from .server import Server
@@ -29,10 +27,11 @@ startsecs = 0
 
 @pytest.fixture
 def with_example(launch: Callable[..., Any], redis: Server) -> Callable[..., Layout]:
-    """Starts the layout with one example in it: with_example("crew")."""
+    """Starts programs with one example beside them: with_example("crew", worker=1)."""
 
-    def start(name: str, more: str = "") -> Layout:
+    def start(name: str, more: str = "", **processes: int) -> Layout:
         layout: Layout = launch(Layout, redis, PYTHONPATH=str(CONTROL))
+        layout.only(**processes)
         shutil.copytree(CONTROL, layout.folder / "docs" / "control")
         conf = (CONTROL / f"{name}.conf").read_text()
         if "[ctlplugin:" in conf:
@@ -65,7 +64,7 @@ def test_the_page_shows_what_is_tested(name: str) -> None:
 
 def test_an_event_listener(with_example: Callable[..., Layout]) -> None:
     """It hears of a killed worker, and not of the redis that had nothing to do."""
-    layout = with_example("deaths")
+    layout = with_example("deaths", worker=1, redis=1)
     deaths = layout.folder / "var" / "deaths.txt"
     layout.eventually(lambda: layout.status("deaths") == "RUNNING")
     layout.signal("worker", "KILL")
@@ -74,7 +73,7 @@ def test_an_event_listener(with_example: Callable[..., Layout]) -> None:
 
 
 def test_a_verb(with_example: Callable[..., Layout]) -> None:
-    layout = with_example("who")
+    layout = with_example("who", worker=1)
     pid = layout.pid("worker")
     assert layout.ctl("who", str(pid), check=True).stdout == "worker:worker_00\n"
     nobody = layout.ctl("who", "1")
@@ -83,12 +82,9 @@ def test_a_verb(with_example: Callable[..., Layout]) -> None:
 
 def test_an_rpc(with_example: Callable[..., Layout]) -> None:
     """It ends one process of the two, which is replaced."""
-    layout = with_example("oldest")
+    layout = with_example("oldest", app=2)
     before = {name: layout.pid(name) for name in ("app:app_00", "app:app_01")}
-    url = f"unix://{layout.folder}/var/supervisor.sock"
-    rpc = ServerProxy("http://localhost", SupervisorTransport("local", "local", url))
-    with rpc:
-        ended = "app:" + str(rpc.oldest.end("app"))
+    ended = "app:" + str(layout.rpc("oldest.end", "app"))
     layout.eventually(lambda: layout.pid(ended) != before[ended])
     [other] = before.keys() - {ended}
     assert layout.pid(other) == before[other]
@@ -111,7 +107,7 @@ def test_a_program_that_starts_others(
 
 
 def test_scaling_by_a_signal(with_example: Callable[..., Layout]) -> None:
-    layout = with_example("crew")
+    layout = with_example("crew", worker=1)
     layout.eventually(lambda: layout.status("crew") == "RUNNING")
     layout.ctl("signal", "USR1", "crew", check=True)
     layout.eventually(lambda: workers(layout) == 2)
@@ -123,7 +119,7 @@ def test_scaling_by_a_signal(with_example: Callable[..., Layout]) -> None:
 
 def test_scaling_by_a_measure(with_example: Callable[..., Layout]) -> None:
     """Twenty files are two workers more, none are none."""
-    layout = with_example("measure")
+    layout = with_example("measure", worker=1)
     # Until then the program has nothing to look at, and is started again.
     inbox = layout.folder / "var" / "inbox"
     inbox.mkdir()

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("ipv6")
 
 def listening_on(launch: Launch, redis: Server, host: str) -> Layout:
     layout: Layout = launch(Layout, redis)
+    layout.only(app=1)
     layout.override("port", f"[fcgi-program:app]\nsocket = tcp://{host}:{layout.port}\n")
     layout.start()
     return layout
@@ -41,6 +42,7 @@ def test_one_address_is_that_one_alone(launch: Launch, redis: Server) -> None:
 
 def test_a_wrong_address_is_reported(launch: Launch, redis: Server) -> None:
     layout: Layout = launch(Layout, redis)
+    layout.only(app=1)
     layout.override("port", "[fcgi-program:app]\nsocket = tcp://[1:2]:80\n")
     Launcher.start(layout)
     assert layout.processes[0].wait(10) == 2

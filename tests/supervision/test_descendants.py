@@ -136,11 +136,11 @@ def test_a_tasks_processes_end_with_the_worker(
 ) -> None:
     """By the shipped configuration: a pool's, and one in a session of its own."""
     layout = launch(Layout, redis)
+    layout.only(worker=1)
     code = package(layout.folder / "code", tasks=demo("tasks") + "import os\n" + POOL)
     layout.override(
         "code",
-        f'[program:worker]\nenvironment = PYTHONPATH="{code}",DRAIN_SECONDS="0"\n'
-        "[program:beat]\nautostart = false\n",
+        f'[program:worker]\nenvironment = PYTHONPATH="{code}",DRAIN_SECONDS="0"\n',
     )
     layout.start()
     layout.push(b"starts some")

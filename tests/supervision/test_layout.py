@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from .. import asking
 from ..layout import Layout
 from ..package import demo, package
 from ..server import Server, free_port
 
 Launch = Callable[..., Layout]
+Only = Callable[..., Layout]
 
 
 def test_all_stop_in_order(launch: Launch, redis: Server) -> None:
@@ -56,14 +58,14 @@ def test_what_outlives_the_drain_is_given_back(launch: Launch, redis: Server) ->
         layout.folder / "code", tasks=demo("tasks") + SLOW_TASK, api=demo("api") + SLOW_PAGE
     )
     # Without beat: its items would fill the worker's hands.
+    layout.only(app=1, worker=1)
     layout.override(
         "code",
         f'[program:worker]\nenvironment = PYTHONPATH="{code}"\n'
-        f'[fcgi-program:app]\nenvironment = PYTHONPATH="{code}"\n'
-        "[program:beat]\nautostart = false\n",
+        f'[fcgi-program:app]\nenvironment = PYTHONPATH="{code}"\n',
     )
     layout.start()
-    layout.all_ready("app", "worker")
+    layout.all_ready()
     layout.push(b"endless")
     layout.eventually(lambda: "BEGUN: endless" in layout.stdout())
     with (
@@ -84,12 +86,12 @@ def test_a_longer_drain_needs_no_other_key(launch: Launch, redis: Server) -> Non
     """An item that takes longer than stopwaitsecs ends during a restart, within DRAIN_SECONDS; that
     a stop of all would cut it off is told at the start."""
     layout = launch(Layout, redis, DRAIN_SECONDS="30")
+    layout.only(worker=1)
     slow = SLOW_TASK.replace("600", "3") + '    logger.info("DONE: %s", item)\n'
     code = package(layout.folder / "code", tasks=demo("tasks") + slow)
     layout.override(
         "code",
-        f'[program:worker]\nenvironment = PYTHONPATH="{code}"\nstopwaitsecs = 1\n'
-        "[program:beat]\nautostart = false\n",
+        f'[program:worker]\nenvironment = PYTHONPATH="{code}"\nstopwaitsecs = 1\n',
     )
     layout.start()
     layout.eventually(
@@ -115,7 +117,7 @@ async def work(item: str) -> None:
 
 def test_ready_tells_of_all(layout: Layout) -> None:
     """Every program of ours has said so, with a status line, and feeds its watchdog."""
-    assert layout.ctl("ready", "--wait", "10").returncode == 0
+    layout.all_ready()
     _, *rows = layout.ctl("ready", "app", "beat", "worker").stdout.splitlines()
     assert len(rows) == 5
     for row in rows:
@@ -125,6 +127,7 @@ def test_ready_tells_of_all(layout: Layout) -> None:
 def test_a_hung_app_is_replaced_and_the_other_serves_on(launch: Launch, redis: Server) -> None:
     """Both are behind one socket: only the one that is silent is touched."""
     layout = launch(Layout, redis)
+    layout.only(app=2)
     layout.override("watchdog", "[rpcinterface:supervision]\nwatchdog = 3\n")
     layout.start()
     layout.ready()
@@ -139,6 +142,7 @@ def test_a_hung_app_is_replaced_and_the_other_serves_on(launch: Launch, redis: S
 def test_a_hung_worker_is_replaced(launch: Launch, redis: Server) -> None:
     """And the next takes over the queue."""
     layout = launch(Layout, redis)
+    layout.only(worker=1)
     layout.override("watchdog", "[rpcinterface:supervision]\nwatchdog = 3\n")
     layout.start()
     layout.ready()
@@ -149,8 +153,9 @@ def test_a_hung_worker_is_replaced(launch: Launch, redis: Server) -> None:
     layout.eventually(lambda: "WORKING: afterwards" in layout.stdout())
 
 
-def test_poison_does_not_end_it_all(layout: Layout) -> None:
+def test_poison_does_not_end_it_all(only: Only) -> None:
     """Four deaths of a worker, each as soon as it has started, are not the end."""
+    layout = only(worker=1)
     for _ in range(4):
         pid = layout.pid("worker")
         os.kill(pid, signal.SIGKILL)
@@ -162,30 +167,31 @@ def test_poison_does_not_end_it_all(layout: Layout) -> None:
 def test_neither_bad_items_nor_a_bad_release_end_what_is_healthy(
     launch: Launch, redis: Server
 ) -> None:
-    """Six items that kill their worker, then a tasks.py that cannot be imported: the worker is slow
-    or away, and back when they have gone; the site is up all the time."""
+    """Items that kill their worker, then a tasks.py that cannot be imported: the worker is slow or
+    away, and back when they have gone; the site is up all the time."""
     layout = launch(Layout, redis)
     code = layout.folder / "code"
     package(code)
+    layout.only(app=1, worker=1)
     layout.override(
         "code",
         f'[program:worker]\nenvironment = PYTHONPATH="{code}"\n'
-        "[rpcinterface:supervision]\ncrash_loop = 10/120/0.1\n",
+        "[rpcinterface:supervision]\ncrash_loop = 4/120/0.1\n",
     )
     tasks = code / "example" / "tasks.py"
     good = tasks.read_text()
     tasks.write_text(good + BAD_ITEMS)
     layout.start()
     layout.ready()
-    for n in range(6):
+    for n in range(3):
         layout.push(f"bad {n}".encode())
-    layout.eventually(lambda: redis.client.xlen("{TESTING}:dead") == 6, within=60)
-    assert "Died 10 times within 120 s" in layout.stdout()
+    layout.eventually(lambda: redis.client.xlen("{TESTING}:dead") == 3, within=60)
+    assert "Died 4 times within 120 s" in layout.stdout()
     layout.all_ready()
 
     tasks.write_text(good + "import nope\n")
     layout.ctl("restart", "worker:*")
-    layout.eventually(lambda: "tried again" in layout.ctl("ready", "worker").stdout)
+    layout.eventually(lambda: "tried again" in str(layout.rpc("supervision.ready")))
     assert layout.answers()
     tasks.write_text(good)
     layout.push(b"afterwards")
@@ -200,6 +206,7 @@ def test_a_deploy_that_fails_leaves_the_old_version_at_work(
     layout = launch(Layout, redis)
     code = layout.folder / "code"
     package(code)
+    layout.only(**{program: 1})
     layout.override("code", f'[program:{program}]\nenvironment = PYTHONPATH="{code}"\n')
     layout.start()
     layout.ready()
@@ -212,7 +219,7 @@ def test_a_deploy_that_fails_leaves_the_old_version_at_work(
         assert done.returncode == 1
         assert "the old one goes on" in done.stdout
         assert layout.pid(program) == before
-        assert layout.ctl("ready").returncode == 0
+        assert asking.ready(layout.socket)
     path.write_text(good)
     done = layout.ctl("roll", program, check=True)
     assert re.match(rf"{program}:{program}_00: ready after \d+\.\d s\n", done.stdout)
@@ -220,12 +227,13 @@ def test_a_deploy_that_fails_leaves_the_old_version_at_work(
     assert layout.ctl("reread").stdout == "No config updates to processes\n"
 
 
-def test_everything_is_there_again_after_a_reload(layout: Layout) -> None:
+def test_everything_is_there_again_after_a_reload(only: Only) -> None:
     """All parts are installed anew, and none twice."""
+    layout = only(app=1, beat=1, worker=1)
     for count in (2, 3):
         layout.ctl("reload", check=True)
         layout.eventually(lambda count=count: layout.stdout().count("supervisord started") == count)  # type: ignore[misc]
-        layout.all_ready("app", "beat", "worker")
+        layout.all_ready()
     layout.push(b"once")
     layout.eventually(lambda: layout.stdout().count("WORKING: once\n") == 1)
     assert "Traceback" not in layout.stdout()
