@@ -158,6 +158,10 @@ def test_each_setting_is_documented() -> None:
     ] == []
 
 
+def test_how_to_write_a_password_in_a_url_is_told() -> None:
+    assert "each of @ : / ? # % is written" in problems(REDIS_URL="redis://:a/b@localhost")[0]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 ACCEPTS = (
     "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path,"
     " redis+sentinel://…host[:port],…/service[/db] or redis+cluster://…host[:port],…"
+    "; in a user or password each of @ : / ? # % is written %40 %3A %2F %3F %23 %25"
 )
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 OPTIONS = (
