@@ -16,7 +16,7 @@ def test_the_unit_is_valid(folder: Path, program: str) -> None:
     """By systemd's own judgement, which wants the command to exist."""
     unit = (ROOT / "deploy" / "systemd" / "example@.service").read_text()
     file = folder / f"example@{program}.service"
-    file.write_text(unit.replace("/srv/example/.venv/bin", str(SCRIPTS)))
+    file.write_text(unit.replace("/srv/example/current/.venv/bin", str(SCRIPTS)))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True
     )
