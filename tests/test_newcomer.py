@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from . import pages
+from . import pages, quick_install
 from .copies import IDENTITY, fresh_only, git, make_repository
 from .launchers import Launcher
 from .server import Server
@@ -31,8 +31,10 @@ class Newcomer(Launcher):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         path = f"{clone}/.venv/bin:{sys.base_prefix}/bin:/usr/bin:/bin"
         self.environ = kept | IDENTITY | {"PATH": path, "REDIS_URL": redis.url}
-        port = f"[fcgi-program:app]\nsocket = tcp://127.0.0.1:{self.port}\n"
-        (clone / "supervisord.d" / "port.conf").write_text(port)
+        # One process of each: more show nothing that one does not.
+        own = f"[fcgi-program:app]\nnumprocs = 1\nsocket = tcp://127.0.0.1:{self.port}\n"
+        own += "[program:beat]\nnumprocs = 1\n"
+        (clone / "supervisord.d" / "own.conf").write_text(own)
 
     def page(self, name: str, title: str) -> str:
         return pages.section((self.folder / name).read_text(), title)
@@ -144,6 +146,8 @@ def develops(newcomer: Newcomer) -> None:
 
 def depends_on_more(newcomer: Newcomer) -> None:
     """What runs survives each step, and the roll has what is new."""
+    # The first install was as a newcomer's.
+    newcomer.environ["PYTHON"] = quick_install.python(newcomer.folder.parent / "python")
     newcomer.edit("pyproject.toml", '"cronsim ', '"fastapi",\n    "cronsim ')
     commands = pages.commands(newcomer.page("docs/production.md", "Depend on something"))
     assert commands[-1] == "supervisorctl roll app"
