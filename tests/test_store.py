@@ -270,7 +270,7 @@ class TestServers:
     @pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
     def test_one_that_cannot_read_the_data_is_not(self, run: Popen, written: str) -> None:
         """A Redis that is installed later cannot read what Valkey wrote: that goes on."""
-        said(run(written), "another server is taken: ", "cannot read the data in 'var/redis'")
+        said(run(written), "server passed over: ", "cannot read the data in 'var/redis'")
         assert kept(written)
 
     def test_data_of_an_old_server_are_taken_over(self, run: Popen, folder: Path) -> None:

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "host": "set HOST, or `socket` in supervisord.conf",
     "port": "set PORT, or `socket` in supervisord.conf",
     "uds": "set `socket = unix:///path` in supervisord.conf",
-    "fd": "a socket at descriptor 0 is taken by itself",
+    "fd": "a listening socket at descriptor 0 is used anyway",
     "workers": "set `numprocs` in supervisord.conf",
     "reload": "use `supervisorctl roll app`",
     "reload_dirs": "use `supervisorctl roll app`",

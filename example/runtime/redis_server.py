@@ -47,7 +47,7 @@ def find(directory: Path) -> str:
             useless.append(f"{program} cannot read the data in {str(directory)!r}")
         else:
             for reason in useless:
-                logger.info("another server is taken: %s", reason)
+                logger.info("server passed over: %s", reason)
             return program
     if data and useless:
         raise NoServerError(
