@@ -28,6 +28,7 @@ How it was measured:
   that we found in its documentation for short items on two cores. If you know a better one: all
   settings are in `instruments/bench/peers/contenders.py` and the modules `theirs/on_*.py`. Pools of
   greenlets, which celery, dramatiq and huey can have, are not measured.
+- *the article's loop* is the common recipe that this layout grew from: `BRPOP`, work, and again.
 - *no-op* and *1 ms items*: all are queued before the worker starts; the rate is that of the middle
   four fifths. Libraries with coroutines `await asyncio.sleep(0.001)`; rq, celery, dramatiq and huey
   run plain functions, which call `time.sleep(0.001)`. All run the same task, which leaves a mark.
