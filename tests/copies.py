@@ -17,7 +17,7 @@ MADE_HERE = shutil.ignore_patterns(
         ".supervisord*",
         ".coverage*",
         "*.log",
-        "*.sock",
+        "*.sock*",
         "*.pid",
         "redis",
         "*_cache",
