@@ -19,6 +19,7 @@ MADE_HERE = shutil.ignore_patterns(
         "*.log",
         "*.sock*",
         "*.pid",
+        "history.jsonl",
         "redis",
         "*_cache",
         "__pycache__",
