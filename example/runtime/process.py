@@ -23,7 +23,7 @@ from .notify import notify, watchdog_seconds
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 """A process gives a sign of life at least this often, even if the watchdog allows more."""
 HELD_UP_SECONDS = 60
 """A program counts as held up by another for so long, unless it says so again."""
@@ -188,7 +188,7 @@ class Process:
         sign = "WATCHDOG=1" if seconds else ""
         while True:
             notify(f"{self._repeated}\n{sign}".strip())
-            await asyncio.sleep(min((seconds or math.inf) / 3, BEAT_SECONDS))
+            await asyncio.sleep(min((seconds or math.inf) / 3, HEARTBEAT_SECONDS))
 
 
 async def _cancel_all_others() -> None:
