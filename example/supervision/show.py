@@ -22,12 +22,12 @@ def table(rows: list[Row], now: float) -> list[str]:
 
 def _cells(row: Row, now: float) -> tuple[str, ...]:
     if "ready_seconds" in row:
-        ready = f"{row['ready_seconds']:.0f} s"
+        ready = _age(row["ready_seconds"])
     else:
         ready = "yes" if row["ready"] else "no"
     last = "-"
     if "last_exit" in row:
-        reasons = [row["last_exit"], row["last_exit_why"], f"{now - row['last_exit_at']:.0f} s ago"]
+        reasons = [row["last_exit"], row["last_exit_why"], f"{_age(now - row['last_exit_at'])} ago"]
         last = ", ".join(filter(None, reasons))
     return (
         row["name"],
@@ -52,11 +52,19 @@ def story(record: Row) -> list[str]:
     return [first, *(f"    {line}" for line in record.get("lines", ()))]
 
 
+def _age(seconds: float) -> str:
+    # Below zero if the clock was set back meanwhile.
+    return f"{max(seconds, 0):.0f} s" if seconds < 120 else _span(seconds)
+
+
 def _span(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s"
     minutes = int(seconds) // 60
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    hours = minutes // 60
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 class Screen:

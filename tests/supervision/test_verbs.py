@@ -7,6 +7,8 @@ import signal
 import termios
 from collections.abc import Callable, Iterator
 
+from example.supervision import show
+
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -39,6 +41,16 @@ def test_ready_shows_every_process_and_tells_by_its_status(foreign: Make) -> Non
     assert len(rows) == 6
     [row] = [row for row in rows if row.startswith("bad")]
     assert "exit status 1" in row
+
+
+def test_ages_are_in_the_unit_that_fits_whatever_the_clock_does() -> None:
+    row = {"name": "x", "state": "RUNNING", "ready_seconds": 300_000, "restarts": 1}
+    row |= {"last_exit": "exit status 1", "last_exit_why": "", "last_exit_at": 1000.0}
+    _, later = show.table([row], now=1500.0)
+    assert "RUNNING  3 d 11 h" in later
+    assert "exit status 1, 8 min ago" in later
+    _, after_the_clock_was_set_back = show.table([row], now=10.0)
+    assert "exit status 1, 0 s ago" in after_the_clock_was_set_back
 
 
 def test_ready_waits(foreign: Make) -> None:
