@@ -44,7 +44,9 @@ class Checkout(Layout):
 
 @pytest.fixture
 def checkout(launch: Callable[..., Any], redis: Server) -> Checkout:
+    """One process of each program."""
     checkout: Checkout = launch(Checkout, redis)
+    checkout.only(app=1, beat=1, worker=1)
     checkout.start()
     checkout.ready()
     return checkout

@@ -40,6 +40,7 @@ def test_the_commands_on_the_page(launch: Callable[..., Any], redis: Server, fol
     certificate, key = f"{layout.folder}/c.pem", f"{layout.folder}/k.pem"
     make = f"openssl req -x509 -nodes -newkey rsa:2048 -days 1 -keyout {key} -out {certificate}"
     subprocess.run([*make.split(), "-subj", "/CN=x"], check=True, capture_output=True)
+    layout.only(app=2, beat=1, worker=1)
     layout.environ |= {"UVICORN_SSL_KEYFILE": key, "UVICORN_SSL_CERTFILE": certificate}
     layout.start()
     layout.ready()

@@ -48,6 +48,7 @@ def test_a_program_is_a_function_a_line_and_a_section(
 ) -> None:
     """Under supervisord it gets ready, and stops with the others."""
     layout = launch(Layout, redis, **added)
+    layout.only(worker=1)
     with open(layout.folder / "supervisord.conf", "a") as configuration:
         configuration.write(f"\n{recipe()[2]}")
     layout.start()
@@ -101,6 +102,7 @@ def test_a_module_without_what_it_must_have(folder: Path, redis: Server) -> None
 def test_a_broken_module_ends_the_layout_at_once(launch: Launch, redis: Server) -> None:
     """It is critical and could never start: nobody tries it again."""
     layout = launch(Layout, redis)
+    layout.only(app=1, worker=1)
     layout.environ["PYTHONPATH"] = package(layout.folder / "package", tasks="import nope")
     layout.start()
     layout.eventually(lambda: layout.processes[0].poll() == 70)
@@ -110,6 +112,7 @@ def test_a_broken_module_ends_the_layout_at_once(launch: Launch, redis: Server) 
 def test_an_address_that_is_not_used_is_reported(launch: Launch, redis: Server) -> None:
     """Under supervisord, which holds the socket; not where it is the same."""
     layout = launch(Layout, redis, PORT="6000", HOST="::1")
+    layout.only(app=1)
     layout.start()
     layout.ready()
     assert "HOST and PORT not read: app serves on the socket that it was given" in layout.stdout()

@@ -1,46 +1,48 @@
-"""An api.py with all that real applications have: FastAPI with WebSockets, streams and more."""
+"""An api.py with all that real applications have: WebSockets, streams, uploads and more."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI, Request, WebSocket
-from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    StreamingResponse,
+)
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
-app = FastAPI()
 
-
-@app.get("/")
-async def hello() -> PlainTextResponse:
+async def hello(request: Request) -> PlainTextResponse:
     return PlainTextResponse("Hello, world!")
 
 
-@app.get("/who")
-async def who(request: Request) -> dict[str, str | None]:
+async def who(request: Request) -> JSONResponse:
     client = request.client.host if request.client else None
-    return {"client": client, "url": str(request.url), "root_path": request.scope["root_path"]}
+    root_path = request.scope["root_path"]
+    return JSONResponse({"client": client, "url": str(request.url), "root_path": root_path})
 
 
-@app.get("/old")
 async def old(request: Request) -> RedirectResponse:
     return RedirectResponse(request.url_for("who"))
 
 
-@app.websocket("/echo")
 async def echo(socket: WebSocket) -> None:
     await socket.accept()
     while True:
         await socket.send_text(await socket.receive_text())
 
 
-@app.websocket("/flood")
 async def flood(socket: WebSocket) -> None:
     """Sends, and never looks whether anybody is there."""
     await socket.accept()
     while True:
         await socket.send_text("more")
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.005)
 
 
 async def _events() -> AsyncIterator[str]:
@@ -49,8 +51,7 @@ async def _events() -> AsyncIterator[str]:
         await asyncio.sleep(0.05)
 
 
-@app.get("/events")
-async def events() -> StreamingResponse:
+async def events(request: Request) -> StreamingResponse:
     return StreamingResponse(_events(), media_type="text/event-stream")
 
 
@@ -61,8 +62,7 @@ async def _tokens() -> AsyncIterator[str]:
     yield "data: [DONE]\n\n"
 
 
-@app.post("/completion")
-async def completion() -> StreamingResponse:
+async def completion(request: Request) -> StreamingResponse:
     """As a language model's answer is streamed."""
     return StreamingResponse(_tokens(), media_type="text/event-stream")
 
@@ -73,8 +73,7 @@ async def _sse_starlette() -> AsyncIterator[dict[str, str]]:
         await asyncio.sleep(0.05)
 
 
-@app.get("/sse-starlette")
-async def sse_starlette() -> EventSourceResponse:
+async def sse_starlette(request: Request) -> EventSourceResponse:
     return EventSourceResponse(_sse_starlette())
 
 
@@ -87,20 +86,35 @@ async def _chunks(seconds: float) -> AsyncIterator[bytes]:
     yield b"END"
 
 
-@app.get("/download")
-async def download(seconds: float) -> StreamingResponse:
+async def download(request: Request) -> StreamingResponse:
+    seconds = float(request.query_params["seconds"])
     return StreamingResponse(_chunks(seconds), media_type="application/octet-stream")
 
 
-@app.post("/upload")
-async def upload(request: Request) -> int:
+async def upload(request: Request) -> JSONResponse:
     print("upload begins", flush=True)
-    return sum([len(chunk) async for chunk in request.stream()])
+    return JSONResponse(sum([len(chunk) async for chunk in request.stream()]))
 
 
-@app.get("/blocked")
-def blocked() -> str:
+def blocked(request: Request) -> PlainTextResponse:
     """A plain function, which runs in a thread."""
     print("blocked begins", flush=True)
     time.sleep(600)
-    return "late"
+    return PlainTextResponse("late")
+
+
+app = Starlette(
+    routes=[
+        Route("/", hello),
+        Route("/who", who),
+        Route("/old", old),
+        WebSocketRoute("/echo", echo),
+        WebSocketRoute("/flood", flood),
+        Route("/events", events),
+        Route("/completion", completion, methods=["POST"]),
+        Route("/sse-starlette", sse_starlette),
+        Route("/download", download),
+        Route("/upload", upload, methods=["POST"]),
+        Route("/blocked", blocked),
+    ]
+)

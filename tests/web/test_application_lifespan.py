@@ -41,6 +41,7 @@ def test_a_start_up_that_raises_is_fatal(
     """With its traceback in the log; and supervisord ends with 70."""
     path = api(site("raise RuntimeError('no database')"))
     layout: Layout = launch(Layout, redis, PYTHONPATH=path)
+    layout.only(app=1)
     layout.override("retries", "[fcgi-program:app]\nstartsecs = 30\nstartretries = 0\n")
     layout.start()
     assert layout.processes[0].wait(60) == 70
@@ -55,6 +56,7 @@ def test_a_start_up_that_hangs_is_reported_and_not_ready(
     slow = "\nfrom example.runtime import server\nserver.SLOW_SECONDS = 1.0\n"
     path = api(site("await asyncio.sleep(600)") + slow)
     layout: Layout = launch(Layout, redis, PYTHONPATH=path)
+    layout.only(app=1)
     layout.start()
     layout.eventually(lambda: layout.said("app", "startup takes more than 1 s"))
     ready = layout.ctl("ready", "app")
@@ -130,8 +132,9 @@ def test_an_error_that_somebody_asks_for_is_not_logged(serve: Serve) -> None:
     assert "died" not in app.stdout()
 
 
-def test_the_status_line_counts(layout: Layout) -> None:
+def test_the_status_line_counts(only: Callable[..., Layout]) -> None:
     """How many requests were answered and how many connections are open, of each process."""
+    layout = only(app=2)
     pid = layout.pid("app:app_01")
     os.kill(pid, signal.SIGSTOP)
     for _ in range(20):

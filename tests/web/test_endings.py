@@ -21,14 +21,21 @@ from ..server import Server
 from ..waiting import eventually
 
 EVERYTHING = (Path(__file__).parent / "everything.py").read_text()
+FASTAPI = """
+from fastapi import FastAPI
+
+inner, app = app, FastAPI()
+app.mount("/", inner)
+"""
 
 Serve = Callable[..., Launcher]
 
 
 @pytest.fixture
 def everything(launch: Callable[..., Any], redis: Server, api: Callable[[str], str]) -> Layout:
-    """The layout with such an api, all ready."""
+    """Both processes of such an api, ready."""
     layout: Layout = launch(Layout, redis, PYTHONPATH=api(EVERYTHING))
+    layout.only(app=2)
     layout.start()
     layout.ready()
     return layout
@@ -46,6 +53,7 @@ async def _close_codes(port: int, strike: Callable[[], object]) -> Counter[int]:
                 while True:
                     if sends:
                         await socket.send("x" * 1000)
+                        await asyncio.sleep(0.005)  # its pace
                     await socket.recv()
             except websockets.ConnectionClosed as closed:
                 codes[closed.rcvd.code if closed.rcvd else 0] += 1
@@ -70,10 +78,14 @@ def test_each_websocket_is_closed_with_a_code(verb: str, everything: Layout) -> 
     assert "SIGKILL" not in everything.stdout()
 
 
-@pytest.mark.parametrize("path", ["/events", "/sse-starlette"])
-def test_an_event_stream_ends_at_once_and_cleanly(path: str, serve: Serve) -> None:
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [(EVERYTHING, "/events"), (EVERYTHING, "/sse-starlette"), (EVERYTHING + FASTAPI, "/events")],
+    ids=["starlette", "sse-starlette", "fastapi"],
+)
+def test_an_event_stream_ends_at_once_and_cleanly(text: str, path: str, serve: Serve) -> None:
     """With its last chunk, so that an EventSource connects again, and long before the drain."""
-    app = serve(EVERYTHING, DRAIN_SECONDS="600")
+    app = serve(text, DRAIN_SECONDS="600")
     url = f"http://127.0.0.1:{app.port}{path}"
     with httpx.Client(timeout=10) as client, client.stream("GET", url) as answer:
         lines = answer.iter_lines()
