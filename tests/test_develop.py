@@ -53,10 +53,15 @@ def checkout(launch: Callable[..., Any], redis: Server) -> Checkout:
 
 
 def test_a_program_follows_its_code(checkout: Checkout) -> None:
-    """Only programs that import the changed file are replaced; if all import it, all are."""
+    """Only programs that import the changed file are replaced; if all import it, all are.
+
+    What the file begins when it is imported, such as a thread, holds up nothing.
+    """
     worker = checkout.pid("worker")
     checkout.edit("api", "Hello, world!", "Changed")
     checkout.eventually(lambda: checkout.get() == "Changed")
+    thread = "import threading; threading.Thread(target=threading.Event().wait).start()"
+    checkout.edit("tasks", "async def work", f"{thread}\n\nasync def work")
     checkout.edit("tasks", "WORKING", "DOING")
     checkout.eventually(lambda: "DOING: OK" in checkout.stdout())
     checkout.replaced("worker", worker)
