@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import quick_install
+from . import asking, quick_install
 from .launchers import Launcher
 from .layout import ROOT
 from .server import Server
@@ -16,8 +16,13 @@ NEEDED = ("example", "scripts", "supervisord.conf", "supervisord.d", "pyproject.
 class Deployed(Launcher):
     """`checkout` is a developer's; `deploy()` puts it into `home`."""
 
-    def __init__(self, folder: Path, redis: Server, whole: bool = True) -> None:
-        """The package has no more than the demo files unless it is to run `whole`."""
+    def __init__(
+        self, folder: Path, redis: Server, whole: bool = True, shipped: bool = False
+    ) -> None:
+        """The package has no more than the demo files unless it is to run `whole`.
+
+        One process of each program runs, or as many as are `shipped`.
+        """
         self.home = folder / "home"
         current = self.home / "current"
         python = current / ".venv" / "bin" / "python"
@@ -47,7 +52,8 @@ class Deployed(Launcher):
         drop_ins = self.home / "shared" / "supervisord.d"
         drop_ins.mkdir(parents=True)
         port = f"[fcgi-program:app]\nsocket = tcp://127.0.0.1:{self.port}\n"
-        (drop_ins / "port.conf").write_text(port)
+        one = "" if shipped else "numprocs = 1\n[program:beat]\nnumprocs = 1\n"
+        (drop_ins / "port.conf").write_text(port + one)
 
     def change(self, file: str, text: str) -> None:
         path = self.checkout / file
@@ -90,12 +96,15 @@ class Deployed(Launcher):
     def current(self) -> str:
         return (self.home / "current").resolve().name
 
+    def table(self) -> dict[str, tuple[str, int]]:
+        """Program -> (state, pid or 0)."""
+        return asking.table(self.home / "var" / "supervisor.sock")
+
     def folders(self) -> dict[str, str]:
         """Process -> the release in whose folder it runs."""
-        rows = [line.split() for line in self.ctl("status").splitlines()]
-        assert all(row[1] == "RUNNING" for row in rows), rows
-        pids = {row[0]: row[3].rstrip(",") for row in rows}
-        return {name: Path(f"/proc/{pid}/cwd").readlink().name for name, pid in pids.items()}
+        table = self.table()
+        assert all(state == "RUNNING" for state, _ in table.values()), table
+        return {name: Path(f"/proc/{pid}/cwd").readlink().name for name, (_, pid) in table.items()}
 
     def ctl(self, *words: str) -> str:
         done = subprocess.run(

@@ -47,17 +47,33 @@ def machine(launch: Launch, redis: Server) -> Deployed:
 
 @pytest.fixture
 def running(launch: Launch, redis: Server) -> Deployed:
-    machine = released(launch(Deployed, redis))
+    return started(released(launch(Deployed, redis)))
+
+
+@pytest.fixture
+def as_shipped(launch: Launch, redis: Server) -> Deployed:
+    """With several processes of a program, too."""
+    return started(released(launch(partial(Deployed, shipped=True), redis)))
+
+
+def started(machine: Deployed) -> Deployed:
     machine.start()
     machine.works()
     machine.eventually(lambda: "no " not in machine.ctl("ready"))
     return machine
 
 
+def is_between(machine: Deployed, first: str) -> bool:
+    """Whether a deploy waits for a program to get ready."""
+    return machine.current() != first and "STARTING" in {
+        each for each, _ in machine.table().values()
+    }
+
+
 @contextmanager
 def load(port: int) -> Iterator[Load]:
     # Busy without a pause they would take the machine from the deploy.
-    load = Load(port, rest=0.05)
+    load = Load(port, rest=0.2)
     thread = threading.Thread(target=lambda: asyncio.run(load.run()))
     thread.start()
     try:
@@ -76,19 +92,19 @@ def release(machine: Deployed, name: str) -> None:
     machine.commit()
 
 
-def test_a_release_takes_over_and_goes_back_without_failing_a_request(running: Deployed) -> None:
+def test_a_release_takes_over_and_goes_back_without_failing_a_request(as_shipped: Deployed) -> None:
     """All processes run the new release: its code, its packages, in its folder."""
-    release(running, "two")
-    with load(running.port) as clients:
-        done = running.deploy()
+    release(as_shipped, "two")
+    with load(as_shipped.port) as clients:
+        done = as_shipped.deploy()
         assert done.returncode == 0, done.stderr
-        assert answer(running) == "two"
-        folders = running.eventually(running.folders)
+        assert answer(as_shipped) == "two"
+        folders = as_shipped.eventually(as_shipped.folders)
         del folders["redis"]
-        assert set(folders.values()) == {running.current()}
-        back = running.deploy("--back")
+        assert set(folders.values()) == {as_shipped.current()}
+        back = as_shipped.deploy("--back")
         assert back.returncode == 0, back.stderr
-        assert answer(running) == "Hello, world!"
+        assert answer(as_shipped) == "Hello, world!"
     assert not clients.failures
     assert clients.done.total() > 100
 
@@ -203,7 +219,7 @@ def test_a_deploy_that_is_interrupted_goes_back(running: Deployed) -> None:
     running.change("example/tasks.py", "import time\ntime.sleep(5)\n")
     running.commit()
     deploy = running.begin_deploy()
-    running.eventually(lambda: running.current() != first and "STARTING" in running.ctl("status"))
+    running.eventually(lambda: is_between(running, first))
     os.killpg(deploy.pid, signal.SIGTERM)
     said = deploy.communicate(timeout=100)[1]
     assert deploy.returncode == 1, said
@@ -248,7 +264,7 @@ def test_back_does_not_lead_to_a_release_whose_deploy_was_killed(running: Deploy
     running.change("example/tasks.py", "import time\ntime.sleep(60)\n")
     running.commit()
     deploy = running.begin_deploy(READY_SECONDS="5")
-    running.eventually(lambda: running.current() != first and "STARTING" in running.ctl("status"))
+    running.eventually(lambda: is_between(running, first))
     kill(deploy)
     running.change("example/tasks.py", "import nope\n")
     running.commit()
