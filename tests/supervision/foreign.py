@@ -115,9 +115,28 @@ class Foreign:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
-    def ask(self, method: str, *words: str) -> Any:
+    def ask(self, method: str, *words: Any) -> Any:
         """Ask what supervisorctl asks, without the time that supervisorctl takes to start."""
         return asking.ask(self.socket, f"supervisor.{method}", *words)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Process -> what `supervisorctl ready` makes its line of."""
+        return {row["name"]: row for row in asking.ask(self.socket, "supervision.ready")}
+
+    def ready(self, *names: str) -> None:
+        """Wait until all are ready, or these programs or processes."""
+        self.eventually(lambda: asking.ready(self.socket, *names))
+
+    def restart(self, *names: str) -> None:
+        for name in names:
+            self.ask("stopProcess", name)
+            self.ask("startProcess", name)
+
+    def reload(self) -> None:
+        """Wait until supervisord has begun anew, once more than so far."""
+        so_far = self.log().count("supervisord started")
+        self.ask("restart")
+        self.eventually(lambda: self.log().count("supervisord started") > so_far)
 
     def table(self) -> dict[str, str]:
         """Process -> state; nothing while supervisord is away."""

@@ -31,10 +31,10 @@ echo "$0 $*: up as $(id -u), umask $(umask) in $PWD"
 grep '^Sig[BI]' /proc/self/status
 echo "$0 $*: to stderr" >&2
 for signal in HUP INT QUIT TERM USR1 USR2; do
-    trap "echo $signal; exit 0" $signal
+    trap "echo $signal; kill \\$! 2>/dev/null; exit 0" $signal
 done
-# Without the shell's own word on a child that was told to stop with it.
-while :; do sleep 0.1; done 2>/dev/null
+sleep 1000 &
+wait
 """
 # Answers each event by the protocol of supervisor's event listeners, and tells of it.
 LISTEN = """

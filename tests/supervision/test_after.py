@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import asking
 from .foreign import Foreign
 from .test_notify import program
 
@@ -33,9 +34,10 @@ SLOW = """
 
 def waits(here: Foreign, whom: str) -> None:
     """Wait until `ready` says that app is held back."""
-    here.eventually(lambda: f"waits for {whom}" in here.ctl("ready", "app").stdout)
+    here.eventually(lambda: f"waits for {whom}" in str(here.rows()))
+    assert f"waits for {whom}" in here.ctl("ready", "app").stdout
     assert {here.table()[name] for name in NAMES} == {"STOPPED"}
-    assert here.ctl("ready").returncode == 1
+    assert not asking.ready(here.socket)
 
 
 def test_it_waits_for_a_step_to_be_done(foreign: Make, folder: Path) -> None:
@@ -45,7 +47,7 @@ def test_it_waits_for_a_step_to_be_done(foreign: Make, folder: Path) -> None:
     waits(here, "migrate")
     (folder / "go").touch()
     here.running(*NAMES)
-    assert here.ctl("ready").returncode == 0
+    assert asking.ready(here.socket)
     assert here.log().count("app_0 waits for migrate") == 1
     assert "No config updates" in here.ctl("reread").stdout
 

@@ -48,7 +48,7 @@ def programs(folder: Path, port: int) -> str:
 programs = left,right
 
 [program:left]
-command = /bin/sh -c 'trap "exit 0" USR1; echo left; while :; do sleep 0.1; done'
+command = /bin/sh -c 'trap "exit 0" USR1; echo left; read -r _'
 stopsignal = USR1
 stdout_events_enabled = true
 

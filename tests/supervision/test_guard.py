@@ -76,9 +76,11 @@ def live(here: Foreign) -> str:
     """All that programs may go through; returns what they wrote themselves."""
     here.running("steady")
     here.eventually(lambda: here.table()["dies"] == "FATAL")
-    assert here.ctl("restart", "steady").returncode == 0
-    assert here.ctl("update").returncode == 0
-    said = here.ctl("tail", "steady").stdout + here.ctl("tail", "steady", "stderr").stdout
+    here.restart("steady")
+    assert here.ask("reloadConfig") == [[[], [], []]]
+    said = "".join(
+        here.ask(f"readProcess{channel}Log", "steady", -1600, 0) for channel in ("Stdout", "Stderr")
+    )
     assert here.lives()
     assert here.term() == 0
     return said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from example.supervision import history
 
+from .. import asking
 from .foreign import Foreign
 
 Make = Callable[..., Foreign]
@@ -16,7 +17,7 @@ KEPT = "history = history.jsonl"
 SLEEPER = "[program:sleeper]\ncommand = /bin/sleep 1000\nautorestart = true\n"
 DEAF = """
 [program:deaf]
-command = /bin/sh -c 'trap "" TERM; while :; do sleep 0.1; done'
+command = /bin/sh -c 'trap "" TERM; exec sleep 1000'
 stopwaitsecs = 1
 """
 DONE = "[program:done]\ncommand = /bin/true\nstartsecs = 0\n"
@@ -26,6 +27,13 @@ FAILS = """
 command = /bin/sh -c 'printf "one\\ntwo \\033[31mred\\n" >&2; exit 3'
 startretries = 0
 """
+
+
+def recorded(here: Foreign, reason: str, times: int = 1) -> None:
+    """Wait until `history` has it so often."""
+    here.eventually(
+        lambda: str(asking.ask(here.socket, "supervision.history")).count(reason) >= times
+    )
 
 
 def told(here: Foreign, *names: str) -> str:
@@ -40,14 +48,15 @@ def test_each_end_that_nobody_asked_for(foreign: Make) -> None:
     here = foreign(SLEEPER + DEAF + DONE + ENDS + FAILS, KEPT).start()
     here.running("sleeper", "deaf", "ends")
     os.kill(here.pid("sleeper"), signal.SIGKILL)
-    here.ctl("stop", "deaf")
+    here.ask("stopProcess", "deaf")
     here.running("sleeper")
-    here.ctl("restart", "sleeper")
-    here.eventually(lambda: " ends  exit status 0, had run for 1." in told(here))
+    here.restart("sleeper")
+    recorded(here, "exit status 0")
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  "
     said = told(here)
     for line in (
         "supervisord  started",
+        r"ends  exit status 0, had run for 1\.\d s",
         r"sleeper  terminated by SIGKILL, had run for \d+\.\d s",
         r"deaf  terminated by SIGKILL, killed to stop, had run for \d+\.\d s",
         r"fails  exit status 3, had run for 0\.\d s\n    one\n    two  \[31mred",
@@ -63,17 +72,17 @@ def test_the_last_lines_are_its_own(foreign: Make, folder: Path) -> None:
     script = f"test -e {folder}/second || echo first; touch {folder}/second; exit 3"
     failing = f"[program:fails]\ncommand = /bin/sh -c '{script}'\nstartretries = 1\n"
     here = foreign(failing, KEPT).start()
-    here.eventually(lambda: told(here).count("exit status 3") == 2)
+    recorded(here, "exit status 3", 2)
     assert told(here).count("    first") == 1
 
 
 def test_it_outlives_supervisord(foreign: Make, folder: Path) -> None:
     """A line for each start tells what was before."""
     here = foreign(FAILS, KEPT).start()
-    here.eventually(lambda: "exit status 3" in told(here))
+    recorded(here, "exit status 3")
     assert here.term() == 0
     here.start()
-    here.eventually(lambda: told(here).count("exit status 3") == 2)
+    recorded(here, "exit status 3", 2)
     assert re.findall("started|exit status", told(here)) == ["started", "exit status"] * 2
     assert (folder / "history.jsonl").stat().st_mode & 0o777 == 0o600
 

@@ -75,8 +75,7 @@ def test_a_plain_stop_kills_nobody_by_force(foreign: Make, folder: Path) -> None
     """The watch sees an orderly exit, and a reload, and stays quiet."""
     here = foreign(family(folder)).start()
     here.running("plain", "shell", "socket")
-    here.ctl("reload")
-    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.reload()
     here.running("plain", "shell", "socket")
     assert here.term() == 0
     assert "SIGKILL" not in here.log()

@@ -52,8 +52,7 @@ def test_a_program_that_calls_main_may_reload(foreign: Make) -> None:
     here = foreign(SLEEPER)
     here.command = [SCRIPTS / "python", "-c", CALLS_MAIN, here.conf]
     here.start()
-    here.ctl("reload")
-    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.reload()
 
 
 def test_a_socket_stays_open_also_by_python_m(foreign: Make) -> None:
@@ -65,8 +64,7 @@ def test_a_socket_stays_open_also_by_python_m(foreign: Make) -> None:
     here.command = [SCRIPTS / "python", "-m", "supervisor.supervisord", "-n", "-c", here.conf]
     here.start()
     here.running("sleeper")
-    here.ctl("reload")
-    here.eventually(lambda: here.log().count("supervisord started") == 2)
+    here.reload()
     here.running("sleeper")
     assert here.term() == 0
 

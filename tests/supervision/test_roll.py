@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import asking
 from .foreign import Foreign
 from .test_notify import program
 
@@ -44,7 +45,7 @@ def work(folder: Path, code: str = GOOD, more: str = MANY) -> str:
 def here(foreign: Make, folder: Path) -> Foreign:
     """Three processes, ready."""
     started = foreign(work(folder), "ready = work").start()
-    assert started.ctl("ready", "--wait", "10").returncode == 0
+    started.ready()
     return started
 
 
@@ -81,7 +82,7 @@ def test_each_is_replaced_when_its_successor_is_ready(here: Foreign) -> None:
     assert here.ctl("update").stdout == ""
     assert here.ctl("tail", "work:work_0").stdout.count("I am work_0\n") == 2
     assert here.ctl("ready", "work").stdout.count("at work") == 3
-    assert here.ctl("restart", "work:*").returncode == 0
+    here.restart(*NAMES)
     assert here.ctl("roll", "work:*").returncode == 0
 
 
@@ -103,7 +104,7 @@ def test_a_broken_version_leaves_the_old_ones_running(
     assert f"not replaced: {', '.join(NAMES)}" in done.stdout
     assert list(here.table()) == NAMES
     assert pids(here) == before
-    assert here.ctl("ready").returncode == 0
+    assert asking.ready(here.socket)
     release(folder, GOOD)
     assert here.ctl("roll", "work").returncode == 0
     assert not set(before) & set(pids(here))
@@ -179,7 +180,7 @@ def test_one_at_a_time(here: Foreign, folder: Path) -> None:
         other = here.ctl(*words)
         assert other.returncode == 1
         assert "being rolled" in other.stdout
-    assert here.ctl("ready").returncode == 0, "a successor is no part of the whole yet"
+    assert asking.ready(here.socket), "a successor is no part of the whole yet"
     roll.kill()
     roll.communicate()
     (folder / "work.py.go").touch()
@@ -198,7 +199,7 @@ def test_what_ends_all_ends_a_roll(here: Foreign, folder: Path, end: str) -> Non
     if end == "TERM":
         assert here.term() == 0
     elif end == "stop":
-        here.ctl("stop", "work:*")
+        here.ask("stopProcessGroup", "work")
     else:
         here.write("", "ready = work")
         here.ctl("update")
@@ -214,11 +215,11 @@ def test_what_ends_all_ends_a_roll(here: Foreign, folder: Path, end: str) -> Non
 
 def test_a_process_that_should_not_run_is_left_alone(here: Foreign) -> None:
     """One that was stopped by hand. If all were, nothing is rolled, and the status says so."""
-    here.ctl("stop", "work:work_2")
+    here.ask("stopProcess", "work:work_2")
     done = here.ctl("roll", "work")
     assert done.returncode == 0
     assert "work:work_2: STOPPED, left alone" in done.stdout
-    here.ctl("stop", "work:*")
+    here.ask("stopProcessGroup", "work")
     done = here.ctl("roll", "work")
     assert done.returncode == 1
     assert "none of its processes runs: start work:*" in done.stdout
@@ -227,7 +228,7 @@ def test_a_process_that_should_not_run_is_left_alone(here: Foreign) -> None:
 def test_a_process_that_is_down_is_tried_first(foreign: Make, folder: Path) -> None:
     """A good version first replaces those that were given up. A bad one ends there."""
     here = foreign(work(folder, more=f"{MANY}startretries = 0\n"), "ready = work").start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    here.ready()
     before = here.pid(NAMES[0])
     release(folder, BAD)
     here.ctl("restart", "work:work_1")
@@ -271,7 +272,7 @@ def test_in_place_where_two_at_once_would_do_harm(
     """Without a number, or with one that means more; or where somebody says so. A broken version
     then takes the old one's place, and that is said."""
     here = foreign(work(folder, more=more), f"ready = work\n{plugin}").start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    here.ready()
     assert here.ctl("roll", "work", *words).returncode == 0
     assert ".next" not in here.log()
     assert "ready: work" in here.log()
@@ -280,13 +281,13 @@ def test_in_place_where_two_at_once_would_do_harm(
     assert done.returncode == 1
     assert "BACKOFF instead of ready (exit status 1), and the old one is gone" in done.stdout
     release(folder, GOOD)
-    assert here.ctl("ready", "--wait", "10").returncode == 0, "it is tried again meanwhile"
+    here.ready()  # it is tried again meanwhile
 
 
 def test_beside_where_somebody_says_so(foreign: Make, folder: Path) -> None:
     """A program without a number of which two may run."""
     here = foreign(work(folder, more=""), "ready = work\nroll = work=beside").start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    here.ready()
     before = here.pid("work")
     assert here.ctl("roll", "work").returncode == 0
     assert here.pid("work") != before
@@ -298,7 +299,7 @@ def test_all_are_behind_one_socket(foreign: Make, folder: Path) -> None:
     """Of an fcgi-program: the successor has it too, and it stays open."""
     programs = work(folder).replace("[program:work]", "[fcgi-program:work]")
     here = foreign(f"{programs}socket = unix://{folder}/held.sock\n", "ready = work").start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    here.ready()
     socket = os.readlink(f"/proc/{here.pid(NAMES[0])}/fd/0")
     assert here.ctl("roll", "work").returncode == 0
     assert {os.readlink(f"/proc/{pid}/fd/0") for pid in pids(here)} == {socket}
@@ -308,7 +309,7 @@ def test_a_program_within_a_group(foreign: Make, folder: Path) -> None:
     """By its own name, or all programs of the group by that of the group."""
     other = "[program:other]\ncommand = /bin/sleep 1000\n[group:both]\nprograms = work,other\n"
     here = foreign(work(folder) + other, "ready = work").start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    here.ready()
     before = here.pid("both:work_0"), here.pid("both:other")
     assert here.ctl("roll", "work").returncode == 0
     assert here.pid("both:work_0") != before[0]

@@ -47,9 +47,9 @@ def test_a_stopped_group_refuses_nobody(foreign: Make, folder: Path) -> None:
     port = free_port()
     here = foreign(echo(folder, port)).start()
     here.running("echo")
-    here.ctl("stop", "echo")
+    here.ask("stopProcess", "echo")
     with socket.create_connection(("127.0.0.1", port), timeout=10) as early:
-        here.ctl("start", "echo")
+        here.ask("startProcess", "echo")
         assert early.recv(2) == b"hi"
 
 
@@ -59,9 +59,9 @@ def test_a_group_that_had_no_process_at_first_refuses_nobody(foreign: Make, fold
     here = foreign(echo(folder, port) + none).start()
     here.ctl("scale", "echo", "1")
     here.running("echo:echo_0")
-    here.ctl("stop", "echo:*")
+    here.ask("stopProcessGroup", "echo")
     with socket.create_connection(("127.0.0.1", port), timeout=10) as early:
-        here.ctl("start", "echo:*")
+        here.ask("startProcessGroup", "echo")
         assert early.recv(2) == b"hi"
 
 
@@ -206,9 +206,9 @@ def test_a_reload_that_switches_it_off(foreign: Make, folder: Path) -> None:
     here.ctl("reload")
     here.eventually(lambda: here.log().count("supervisord started") == 2)
     here.running("echo")
-    here.ctl("stop", "echo")
+    here.ask("stopProcess", "echo")
     assert refuses(port)
-    here.ctl("start", "echo")
+    here.ask("startProcess", "echo")
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
         assert client.recv(2) == b"hi"
 
@@ -241,6 +241,6 @@ def test_off_is_stock(foreign: Make, folder: Path) -> None:
     port = free_port()
     here = foreign(echo(folder, port), "sockets = off").start()
     here.running("echo")
-    here.ctl("stop", "echo")
+    here.ask("stopProcess", "echo")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

@@ -19,9 +19,9 @@ Make = Callable[..., Foreign]
 
 
 def group(name: str, priority: int, drains: str) -> str:
-    """A program that takes `drains` seconds to stop, or for ever."""
+    """A program that takes `drains` seconds to stop, or for ever. Nobody writes to its stdin."""
     trap = f'trap "echo {name} stops; sleep {drains}; echo {name} done; exit 0" TERM'
-    command = f"/bin/sh -c '{trap}; echo {name} up; while :; do sleep 0.1; done'"
+    command = f"/bin/sh -c '{trap}; echo {name} up; read -r _'"
     return (
         f"[program:{name}]\ncommand = {command}\npriority = {priority}\nstopwaitsecs = 60\n"
         "stdout_events_enabled = true\n"
@@ -137,7 +137,7 @@ def test_a_program_may_say_how_long_it_takes(
     """Longer than its stopwaitsecs, which is for those who say nothing, or no sense."""
     here = foreign(drainer(folder, says), "logs = on\nstop = 9").start()
     here.eventually(lambda: "ready: drainer" in here.log())
-    here.ctl("stop", "drainer")
+    here.ask("stopProcess", "drainer")
     assert ("drained" in here.stdout()) == drains
     assert ("SIGKILL" in here.log()) != drains
     assert "may take" not in here.log()

@@ -25,7 +25,8 @@ def test_a_stop_does_not_wait_for_the_clock(foreign: Make) -> None:
     for plugin in ("", "wake = off"):
         here = foreign(FIVE, plugin).start()
         here.running("p0", "p1", "p2", "p3", "p4")
-        here.ctl("stop", "p1", "p3")
+        here.ask("stopProcess", "p1")
+        here.ask("stopProcess", "p3")
         before = time.monotonic()
         assert here.term() == 0
         took.append(time.monotonic() - before)
@@ -38,7 +39,7 @@ def test_reloads_leave_no_descriptor_behind(foreign: Make) -> None:
     for _ in range(3):
         here.running("p0", "p1", "p2", "p3", "p4")
         old = here.pid("p0")
-        assert here.ctl("reload").returncode == 0
+        here.reload()
         here.replaced("p0", old)
     here.running("p0", "p1", "p2", "p3", "p4")
     assert "Traceback" not in here.log()
