@@ -1,4 +1,7 @@
-"""Yours: the Web API. Any ASGI application named `app` will do."""
+"""Yours: the Web API. Any ASGI application named `app` will do.
+
+docs/web.md says what is around it, and docs/queue.md how it pushes on the queue.
+"""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
