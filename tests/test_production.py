@@ -74,6 +74,11 @@ def connect(machine: Machine) -> None:
     machine.run(SSHD)
 
 
+def one_of_each(configuration: Path) -> None:
+    """One process of each program: more show nothing that one does not."""
+    configuration.write_text(configuration.read_text().replace("numprocs = 2", "numprocs = 1"))
+
+
 class Versions:
     """Of the API, each committed: what it answers tells which one runs."""
 
@@ -105,6 +110,7 @@ def test_the_page_leads_from_a_clone_to_a_machine_and_to_the_next_layout(machine
     for command in commands(machine.checkout, "Test"):
         machine.run(command)
     connect(machine)
+    one_of_each(machine.checkout / "supervisord.conf")
     for command in commands(machine.checkout, "Deploy on a machine"):
         if re.search(r"git archive|deploy \S+$", command):
             versions.make()
@@ -123,4 +129,4 @@ def take_over(machine: Machine) -> None:
     machine.run(upgrade)
     assert (machine.checkout / "shop" / "runtime" / "new.py").read_text() == "import shop\n"
     machine.run(check)
-    machine.run(f"PYTEST_ADDOPTS=tests/test_console.py {test}")
+    machine.run(f"PYTEST_ADDOPTS=tests/test_settings.py {test}")
