@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from . import asking
-from .launchers import SCRIPTS, Launcher
+from . import asking, quick_ctl
+from .launchers import Launcher
 from .server import Server
 
 ROOT = Path(__file__).parent.parent
@@ -60,15 +60,7 @@ class Layout(Launcher):
 
     def ctl(self, *words: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """supervisorctl from the layout's folder, without flags."""
-        done = subprocess.run(
-            ["supervisorctl", *words],
-            executable=SCRIPTS / "supervisorctl",
-            cwd=self.folder,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = quick_ctl.ctl(*words, cwd=self.folder, environ=self.environ)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
         return done

@@ -93,7 +93,8 @@ def test_a_redis_that_hangs_is_not_ready(only: Only) -> None:
     layout.redis.signal(signal.SIGCONT)
 
 
-def test_all_up_is_healthy(layout: Layout) -> None:
+def test_all_up_is_healthy(only: Only) -> None:
+    layout = only(app=1, beat=1, worker=1, redis=1)
     for words in ((), ("--ready",)):
         done = health(layout, *words)
         assert (done.returncode, done.stdout) == (0, "healthy\n"), done.stderr

@@ -32,6 +32,7 @@ def orders(launch: Callable[..., Any], redis: Server) -> Layout:
     code = {name[:-3]: text for name, text in FILES.items() if name.endswith(".py")}
     assert code.keys() == {"orders", "api", "tasks", "schedule"}
     layout.environ["PYTHONPATH"] = package(layout.folder, **code)
+    layout.only(app=1, beat=1, worker=1)
     layout.override("renders", FILES["renders.conf"])
     layout.start()
     layout.all_ready()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from .. import asking
+from .. import asking, quick_ctl
 from ..launchers import SCRIPTS, handed_on
 from ..layout import ROOT, only
 from ..waiting import eventually
@@ -78,14 +78,7 @@ class Host:
         self.process = self.network.start(command, self.folder, self.environ)
 
     def ctl(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [SCRIPTS / "supervisorctl", *words],
-            cwd=self.folder,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return quick_ctl.ctl(*words, cwd=self.folder, environ=self.environ)
 
     def ready(self) -> None:
         """Wait until every program has said that it is ready."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import asking
+from .. import asking, quick_ctl
 from ..launchers import SCRIPTS, handed_on, lives
 from ..waiting import eventually
 
@@ -96,12 +96,8 @@ class Foreign:
         return asking.answers(self.socket)
 
     def ctl(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [SCRIPTS / "supervisorctl", "-c", self.conf, *words],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+        return quick_ctl.ctl(
+            "-c", self.conf, *words, cwd=self.folder, environ=self.environ, timeout=timeout
         )
 
     def ctl_popen(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
