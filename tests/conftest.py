@@ -15,11 +15,18 @@ from .package import package
 from .server import Server
 
 Popen = Callable[..., subprocess.Popen[str]]
+YOURS = Path(__file__).parent / "yours"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that may take longest. Otherwise all would wait for them at the end."""
+    """Begin with the tests that may take longest. Otherwise all would wait for them at the end.
+
+    Warnings are errors, but not in your tests: there a library's would fail them.
+    """
     items.sort(key=_limit, reverse=True)
+    for item in items:
+        if YOURS not in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("error"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -125,6 +125,26 @@ def test_a_debugger_takes_the_place_of_one_program(checkout: Checkout, popen: Po
     assert checkout.get() == "Hello, world!"
 
 
+def test_a_warning_fails_no_test_of_yours(folder: Path) -> None:
+    """Nor while it is collected. It fails those of the machinery."""
+    for name in ("tests", "tests/yours"):
+        (folder / name).mkdir()
+        warns = "import warnings\nwarnings.warn('a')\ndef test(): warnings.warn('b')\n"
+        (folder / name / f"test_{len(name)}.py").write_text(warns)
+        (folder / name / "__init__.py").touch()
+    shared = (file for file in (ROOT / "tests").glob("[!_]*.py") if file.stem[:5] != "test_")
+    for file in (ROOT / "pyproject.toml", ROOT / "example", ROOT / "tests" / "demo", *shared):
+        (folder / file.relative_to(ROOT)).symlink_to(file)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:xdist"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert "FAILED tests/test_5.py::test" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
 def with_env(folder: Path, text: str, **environ: str) -> subprocess.CompletedProcess[str]:
     shutil.copytree(ROOT / "scripts", folder / "scripts", dirs_exist_ok=True)
     if not (folder / ".venv").exists():
