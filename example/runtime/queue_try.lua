@@ -46,9 +46,12 @@ trial.worker = function(lacks)
     { 'RENAME', absent, absent, says = 'no such key' },
     { 'GET', alone }, { 'SET', absent, '', 'EX', 1, 'XX' }, { 'XLEN', absent },
     { 'XADD', absent, '*', 'a', 'b', 'c', says = 'wrong number of arguments' },
-    { 'ZADD', workers, 0, me }, { 'ZSCORE', workers, me }, { 'ZRANGE', workers, 0, 0 },
+    { 'ZADD', workers, 'XX', 0, me }, { 'ZSCORE', workers, me }, { 'ZRANGE', workers, 0, 0 },
     { 'ZCOUNT', suspects, 0, 0 }, { 'ZRANGEBYSCORE', retry, 0, 0, 'LIMIT', 0, 1 },
-  }, lacks) or try_on_other_type('RPUSH', workers, lacks)
+  }, lacks)
+  -- Not where it could not be removed again: others would take it for a worker that has died.
+  if redis.pcall('ZREM', absent, '') == 0 then redis.pcall('ZADD', workers, 0, me) end
+  other_cause = other_cause or try_on_other_type('RPUSH', workers, lacks)
   redis.pcall('ZREM', workers, me)
   return other_cause
 end
