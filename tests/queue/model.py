@@ -669,7 +669,8 @@ class History:
     def kill(self, worker: Worker) -> None:
         worker.state = "dead"
         self.excuse(worker.name, worker.former)
-        self.forgive(worker.name)
+        for name in (worker.name, worker.former):
+            self.forgive(name)
 
     def forgive(self, name: str) -> None:
         """What FLUSHALL made it have without being registered: only itself could return that."""

@@ -107,6 +107,7 @@ def test_several_kinds_of_task(start: Start) -> None:
 def test_each_queue_has_its_program_and_its_task(launch: Callable[..., Any], redis: Server) -> None:
     """The drop-in as shipped. `ready` waits for both workers."""
     layout = launch(Layout, redis)
+    layout.only(worker=1)
     package(layout.folder, tasks=demo("tasks") + CODE["Several queues, and priorities"])
     layout.environ["PYTHONPATH"] = str(layout.folder)
     name = "supervisord.d/queues.conf"

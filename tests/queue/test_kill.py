@@ -16,7 +16,7 @@ from redis.retry import Retry
 from ..server import Server, server_programs
 from .workers import KEY, Workers
 
-SECONDS = float(os.environ.get("QUEUE_KILL_SECONDS", "8"))
+SECONDS = float(os.environ.get("QUEUE_KILL_SECONDS", "5"))
 SEED = int(os.environ.get("QUEUE_KILL_SEED", "0")) or random.SystemRandom().randrange(10**6)
 
 

@@ -7,7 +7,6 @@ from collections import UserDict
 from collections.abc import Iterable
 from typing import Any, cast
 
-import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -30,7 +29,10 @@ from ..server import Server as RealServer
 from .model import MAX_ATTEMPTS, RIGHTS, Hand, History, Item, Refused, Reply, Request, Taken, Wrong
 
 KEY = "TESTING"
-HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "40"))
+HISTORIES = int(os.environ.get("QUEUE_HISTORIES", "20"))
+# These have found out scripts without graves, that forget on joining who has the turn to run alone,
+# or on leaving what BLMOVE has moved; and a TRY that leaves its consumer behind.
+TELLING = (26, 314, 278, 170)
 KINDS = (
     *("inbox", "workers", "retry", "suspects", "alone", "dead", "ticks", "totals", "samples"),
     *("later", "once"),
@@ -285,14 +287,13 @@ class RealHistory(History):
             raise Wrong(f"{totals} do not add up: {len(there)} there, {to_come} to come")
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_the_real_scripts_keep_the_promise(each_redis: RealServer, part: int) -> None:
+def test_the_real_scripts_keep_the_promise(each_redis: RealServer) -> None:
     """As in test_model.py: nothing is lost, stuck, or done twice without excuse."""
     client = each_redis.client
     client.script_load(SOURCE)
     client.script_load(VIEW_SOURCE)
     client.script_load(producer.SOURCE)
-    for seed in range(part, HISTORIES, 2):
+    for seed in [*TELLING, *range(HISTORIES)]:
         history = RealHistory(seed, client)
         try:
             history.play(200)

@@ -331,7 +331,7 @@ def test_restarts_by_supervisorctl_under_load_lose_and_double_nothing(
     layout = only(worker=1)
     count = 0
     for _ in range(3):
-        for _ in range(2000):
+        for _ in range(1000):
             layout.push(b"item %d." % count)
             count += 1
         layout.ctl("restart", "worker:*", check=True)

@@ -18,6 +18,19 @@ from ..waiting import eventually
 ROOT = Path(__file__).parent.parent.parent
 T = TypeVar("T")
 KEY = "TESTING"
+# In one step, since an item that moves between two looks would be seen by neither.
+COUNT = """
+local held = 0
+for _, hand in ipairs(redis.call('KEYS', ARGV[1])) do
+  for _, id in ipairs(redis.call('HKEYS', hand)) do
+    held = held + (tonumber(id) and 1 or 0)
+  end
+end
+for _, started in ipairs(redis.call('KEYS', ARGV[2])) do
+  held = held + (redis.call('TYPE', started).ok == 'list' and 1 or 0)
+end
+return {redis.call('EXISTS', unpack(KEYS)), held}
+"""
 
 
 class Workers:
@@ -100,17 +113,19 @@ class Workers:
 
     def in_hand(self) -> int:
         """How many items all workers have in hand."""
-        client = self.redis.client
-        hands = client.scan_iter(match=self.key("hand:*"), count=1000)
-        started = client.scan_iter(match=self.key("next:*"), count=1000, _type="list")
-        ids = [field for hand in hands for field in client.hkeys(hand) if field.isdigit()]
-        return len(ids) + len(list(started))
+        return self._count()[1]
 
     def at_rest(self) -> bool:
         """Whether nothing is left to do, and nobody holds anything."""
-        client = self.redis.client
+        return self._count() == [0, 0]
+
+    def _count(self) -> list[int]:
+        """How many keys hold what waits, and how many items are in hand."""
         waiting = (KEY, self.key("retry"), self.key("suspects"))
-        return not client.exists(*waiting) and self.in_hand() == 0
+        moving = (self.key("hand:*"), self.key("next:*"))
+        client: Any = self.redis.client
+        counts: list[int] = client.eval(COUNT, len(waiting), *waiting, *moving)
+        return counts
 
     def kill(self, worker: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
         """Signal a worker and wait for its end; returns its status."""
