@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import asking, quick_install
 from .launchers import Launcher
-from .layout import ROOT
+from .layout import ROOT, only
 from .server import Server
 
 NEEDED = ("example", "scripts", "supervisord.conf", "supervisord.d", "pyproject.toml",
@@ -21,7 +21,7 @@ class Deployed(Launcher):
     ) -> None:
         """The package has no more than the demo files unless it is to run `whole`.
 
-        One process of each program runs, or as many as are `shipped`.
+        One process of app and of worker runs, or everything as `shipped`.
         """
         self.home = folder / "home"
         current = self.home / "current"
@@ -52,8 +52,9 @@ class Deployed(Launcher):
         drop_ins = self.home / "shared" / "supervisord.d"
         drop_ins.mkdir(parents=True)
         port = f"[fcgi-program:app]\nsocket = tcp://127.0.0.1:{self.port}\n"
-        one = "" if shipped else "numprocs = 1\n[program:beat]\nnumprocs = 1\n"
-        (drop_ins / "port.conf").write_text(port + one)
+        (drop_ins / "port.conf").write_text(port)
+        if not shipped:
+            (drop_ins / "only.conf").write_text(only(app=1, worker=1))
 
     def change(self, file: str, text: str) -> None:
         path = self.checkout / file

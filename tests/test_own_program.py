@@ -1,7 +1,6 @@
 """The program that README.md adds, word for word."""
 
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,21 +67,24 @@ def test_it_runs_under_one_parent_too(launch: Launch, redis: Server, added: dict
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("app", "api"), ("beat", "schedule"), ("worker", "tasks")]
+    ("name", "module", "code"),
+    [
+        ("app", "api", "import nope"),
+        ("beat", "schedule", "def"),
+        ("worker", "tasks", "1 / 0"),
+        ("worker", "tasks", "import nope"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_reported_once(
-    folder: Path, redis: Server, name: str, module: str
+    folder: Path, redis: Server, name: str, module: str, code: str
 ) -> None:
     """One traceback, and the status that means: it would be the same the next time."""
-    for code in ("import nope", "def", "1 / 0"):
-        mine = Mine(folder, redis, [f"example-{name}"], **{module: code})
-        mine.start()
-        assert mine.ends() == 2
-        said = mine.stdout()
-        assert f"{module}.py cannot be imported" in said
-        assert said.count("Traceback") == 1
-        mine.out.unlink()
-        shutil.rmtree(folder / "example")
+    mine = Mine(folder, redis, [f"example-{name}"], **{module: code})
+    mine.start()
+    assert mine.ends() == 2
+    said = mine.stdout()
+    assert f"{module}.py cannot be imported" in said
+    assert said.count("Traceback") == 1
 
 
 def test_a_module_that_waits_for_something_may_be_tried_again(folder: Path, redis: Server) -> None:
