@@ -24,6 +24,8 @@ def ctl(
     command = [str(SCRIPTS / "supervisorctl"), *map(str, words)]
     with TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
+        out.touch()
+        err.touch()
         call = FORKS.Process(target=_call, args=(command, cwd, environ, out, err))
         call.start()
         call.join(timeout)
@@ -37,7 +39,7 @@ def _call(command: list[str], cwd: Path, environ: dict[str, str], out: Path, err
     from supervisor.supervisorctl import main
 
     for number, file in ((1, out), (2, err)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(file, os.O_WRONLY), number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)

@@ -33,10 +33,10 @@ class Load:
         return counts
 
     def goes_on(self) -> None:
-        """Wait for another hundred answers."""
+        """Wait for another fifty answers."""
         before = self.counts().get("200", 0)
         eventually(
-            lambda: self.counts().get("200", 0) > before + 100, 15, lambda: repr(self.counts())
+            lambda: self.counts().get("200", 0) > before + 50, 30, lambda: repr(self.counts())
         )
 
     def end(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ class Balancer:
 
     def takes_out(self, host: Host) -> None:
         self(f"set server hosts/host{host.number} state drain")
-        eventually(lambda: self.sessions(host) == 0)
+        eventually(lambda: self.sessions(host) == 0, 30, lambda: self("show stat"))
 
     def takes_in(self, host: Host) -> None:
         self(f"set server hosts/host{host.number} state ready")

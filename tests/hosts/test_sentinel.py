@@ -49,6 +49,7 @@ def replica(network: Network, store: Store, folder: Path) -> Store:
 def hosts(replica: Store, add_host: AddHost) -> list[Host]:
     hosts = [add_host(URL) for _ in range(2)]
     for host in hosts:
+        host.only(beat=1, worker=1)
         host.work_slowly(0.2)
         host.start()
     for host in hosts:

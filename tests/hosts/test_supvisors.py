@@ -50,6 +50,7 @@ def supvisors(host: Host, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.timeout(240)  # Supvisors takes its time over each step
 def test_all_hosts_are_one_application(hosts: list[Host]) -> None:
     """Asked on any host: each worker runs once, on a host of its own; then none; then all again.
 
