@@ -25,17 +25,15 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: Path(command[-1]).name)
 def test_help_tells_what_it_is_and_anything_else_is_refused(command: list[str]) -> None:
     """Without starting anything, also where the settings are wrong."""
-    for word in ("-h", "--help"):
-        done = run(*command, word, PORT="many")
-        assert done.returncode == 0, done.stderr
-        # Which reads no settings.
-        health = command[0].endswith("-health")
-        assert ("HEALTH_FILE" if health else "REDIS_URL") in done.stdout
-    for word in ("--port=80", "help"):
-        done = run(*command, word)
-        assert (done.returncode, done.stdout) == (2, "")
-        # One of them has commands.
-        assert re.search(f"(unrecognized arguments: |invalid choice: '){word}", done.stderr)
+    done = run(*command, "--help", PORT="many")
+    assert done.returncode == 0, done.stderr
+    # Which reads no settings.
+    health = command[0].endswith("-health")
+    assert ("HEALTH_FILE" if health else "REDIS_URL") in done.stdout
+    done = run(*command, "--port=80", "help")
+    assert (done.returncode, done.stdout) == (2, "")
+    # One of them has commands.
+    assert re.search("unrecognized arguments: --port=80 help|invalid choice: 'help'", done.stderr)
 
 
 @pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[-1]], ids=["script", "parent"])

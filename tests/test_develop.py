@@ -42,21 +42,29 @@ class Checkout(Layout):
         file.write_text(file.read_text().replace(old, new))
 
 
+Develop = Callable[..., Checkout]
+
+
 @pytest.fixture
-def checkout(launch: Callable[..., Any], redis: Server) -> Checkout:
-    """One process of each program."""
-    checkout: Checkout = launch(Checkout, redis)
-    checkout.only(app=1, beat=1, worker=1)
-    checkout.start()
-    checkout.ready()
-    return checkout
+def develop(launch: Callable[..., Any], redis: Server) -> Develop:
+    """Starts so many processes of each program: develop(app=1)."""
+
+    def start(**processes: int) -> Checkout:
+        checkout: Checkout = launch(Checkout, redis)
+        checkout.only(**processes)
+        checkout.start()
+        checkout.ready()
+        return checkout
+
+    return start
 
 
-def test_a_program_follows_its_code(checkout: Checkout) -> None:
+def test_a_program_follows_its_code(develop: Develop) -> None:
     """Only programs that import the changed file are replaced; if all import it, all are.
 
     What the file begins when it is imported, such as a thread, holds up nothing.
     """
+    checkout = develop(app=1, beat=1, worker=1)
     worker = checkout.pid("worker")
     checkout.edit("api", "Hello, world!", "Changed")
     checkout.eventually(lambda: checkout.get() == "Changed")
@@ -82,8 +90,9 @@ WRONG = {
 }
 
 
-def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -> None:
+def test_code_that_cannot_be_imported_is_shown_and_not_run(develop: Develop) -> None:
     """The old process goes on, and nothing counts as a crash. Fixed code runs."""
+    checkout = develop(app=1)
     app = checkout.pid("app")
     for wrong, shown in WRONG.items():
         checkout.edit("api", "app = ", f"{wrong}\napp = ")
@@ -96,8 +105,9 @@ def test_code_that_cannot_be_imported_is_shown_and_not_run(checkout: Checkout) -
     assert "exited: app" not in checkout.stdout()
 
 
-def test_a_change_outside_the_programs_code_is_reported(checkout: Checkout) -> None:
+def test_a_change_outside_the_programs_code_is_reported(develop: Develop) -> None:
     """Its advice works; and a program that is new then follows its code too."""
+    checkout = develop(worker=1)
     with open(checkout.folder / "supervisord.conf", "a") as conf:
         conf.write("[program:more]\ncommand = example-worker\n")
     told = "reload | supervisord.conf has changed: supervisorctl update"
@@ -107,8 +117,9 @@ def test_a_change_outside_the_programs_code_is_reported(checkout: Checkout) -> N
     checkout.eventually(lambda: "reload | more runs the new code" in checkout.stdout())
 
 
-def test_a_debugger_takes_the_place_of_one_program(checkout: Checkout, popen: Popen) -> None:
+def test_a_debugger_takes_the_place_of_one_program(develop: Develop, popen: Popen) -> None:
     """docs/production.md: the rest runs on, and the reloader leaves what was stopped alone."""
+    checkout = develop(app=1, beat=1, worker=1)
     checkout.ctl("stop", "worker:*", check=True)
     checkout.edit("tasks", "logger.info", "breakpoint()\n    logger.info")
     worker = popen(

@@ -46,15 +46,22 @@ def test_the_commands_on_the_page(launch: Callable[..., Any], redis: Server, fol
     layout.ready()
 
     layout.push(b"bad")
-    layout.eventually(lambda: "The dead list is not empty" in run(layout, "look"))
+    layout.eventually(lambda: redis.client.exists("{TESTING}:dead"))
     said = run(layout, "look")
-    for each in ("worker:worker_00  RUNNING", "supervisord  started", "last tick"):
+    for each in (
+        "The dead list is not empty",
+        "worker:worker_00  RUNNING",
+        "supervisord  started",
+        "last tick",
+    ):
         assert each in said, said
     said = run(layout, "dead")
     assert "ValueError: no such customer" in said
     assert "1 requeued" in said
 
+    worker = layout.pid("worker")
     layout.signal("worker", "KILL")
+    layout.replaced("worker", worker)
     layout.eventually(lambda: "terminated by SIGKILL" in run(layout, "reason"))
     run(layout, "more")
     assert {f"worker:worker_0{n}" for n in range(4)} <= set(layout.table())

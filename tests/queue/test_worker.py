@@ -142,10 +142,10 @@ def test_what_is_not_utf8_is_dead_at_once_for_a_task_that_takes_text(workers: Wo
 
 
 def test_64_huge_items_do_not_blow_up_memory(workers: Workers) -> None:
-    """64 of 5 MB at once, concurrency 64: the worker stays below 150 MB."""
+    """64 of 3 MB at once, concurrency 64: the worker stays below 150 MB."""
     workers.redis.client.config_set("appendonly", "no")  # the disk is not the point
     for number in range(64):
-        workers.push(b"nap 0 %d " % number + b"x" * 5_000_000)
+        workers.push(b"nap 0 %d " % number + b"x" * 3_000_000)
     worker = workers.start()
     workers.eventually(lambda: len(workers.told("end")) == 64, within=60)
     status = Path(f"/proc/{worker.pid}/status").read_text()

@@ -78,13 +78,13 @@ def test_the_honest_are_served_beside_2500_half_requests(
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-@pytest.mark.parametrize("said", [b"", BEGUN, POSTED + b"x"], ids=["nothing", "headers", "body"])
-def test_a_slow_request_is_given_up(http: str, said: bytes, serve: Serve, connect: Connect) -> None:
+def test_a_slow_request_is_given_up(http: str, serve: Serve, connect: Connect) -> None:
+    """Of which nothing has come, or a part of its headers or its body."""
     app = serve(READS_ALL + IMPATIENT, UVICORN_HTTP=http)
-    client = connect(app, said)
-    app.eventually(lambda: "closed 1 connections: too slow" in app.stdout())
-    with contextlib.suppress(ConnectionResetError):
-        assert client.recv(100) == b""
+    for client in [connect(app, said) for said in (b"", BEGUN, POSTED + b"x")]:
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(100) == b""
+    app.eventually(lambda: "connections: too slow" in app.stdout())
 
 
 ENDLESS = {
@@ -97,21 +97,18 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("http", "begun"),
-    # h11 reads nothing more behind an open answer.
-    [*(("httptools", each) for each in ENDLESS), *(("h11", each) for each in list(ENDLESS)[:3])],
-)
-def test_headers_without_end_are_refused(
-    http: str, begun: str, serve: Serve, connect: Connect
-) -> None:
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_headers_without_end_are_refused(http: str, serve: Serve, connect: Connect) -> None:
     """Before they fill the memory; and the next client is served."""
     app = serve(READS_ALL, UVICORN_HTTP=http)
-    client = connect(app, ENDLESS[begun])
-    header = b"X-More: " + b"x" * 10_000 + b"\r\n"
-    with pytest.raises((ConnectionResetError, BrokenPipeError)):
-        client.sendall(header * 10_000)
-    assert app.answers()
+    headers = (b"X-More: " + b"x" * 10_000 + b"\r\n") * 10_000
+    for where, begun in ENDLESS.items():
+        if http == "h11" and where == "headers behind an open answer":
+            continue  # h11 reads nothing more there
+        client = connect(app, begun)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            client.sendall(headers)
+        assert app.answers()
 
 
 EARLY = b"POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n"
