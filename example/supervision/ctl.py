@@ -68,7 +68,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self._run(self._roll, words)
 
     def help_roll(self) -> None:
-        self.ctl.output("roll <group>\t\tReplace a group's processes one by one, each when its")
+        self.ctl.output("roll <group>…\t\tReplace a group's processes one by one, each when its")
         self.ctl.output("\t\t\tsuccessor is ready; exit status 0 if all were")
         self.ctl.output(
             f"roll <group> --wait <s>\tSeconds that each may take, {READY_WITHIN:g} by default"
@@ -132,7 +132,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
 
     def _rows(self, names: list[str]) -> list[Row]:
         rows: list[Row] = self._supervision.ready()
-        wanted = {name.removesuffix(":*") for name in names}
+        wanted = _wanted(names)
         _check(wanted, rows)
         return [row for row in rows if not wanted or _names(row) & wanted]
 
@@ -154,7 +154,7 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
     # history
 
     def _history(self, words: list[str]) -> bool:
-        wanted = {name.removesuffix(":*") for name in words}
+        wanted = _wanted(words)
         records = self._supervision.history()
         _check(wanted, [*records, *self._supervision.ready()])
         for record in records:
@@ -169,15 +169,17 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         seconds = _take_wait(words, READY_WITHIN)
         in_place = "--in-place" in words
         names = [word.removesuffix(":*") for word in words if word != "--in-place"]
-        if len(names) != 1:
-            raise UsageError("roll takes one group or process, such as: roll app")
-        [name] = names
-        self._seen = 0
-        self._supervision.roll(name, seconds, in_place)
-        try:
-            return self._follow(name)
-        except KeyboardInterrupt:
-            return self._stop_roll(name)
+        if not names:
+            raise UsageError("roll takes groups or processes, such as: roll app")
+        for name in names:
+            self._seen = 0
+            self._supervision.roll(name, seconds, in_place)
+            try:
+                if not self._follow(name):
+                    return False
+            except KeyboardInterrupt:
+                return self._stop_roll(name)
+        return True
 
     def _tell(self, line: str) -> None:
         """Show a line at once, through a pipe too: the next one may take long."""
@@ -215,6 +217,11 @@ class Verbs(ControllerPluginBase):  # type: ignore[misc]  # supervisor has no ty
         self._supervision.scale(program, number)
         self.ctl.output(f"{program}: {number}")
         return True
+
+
+def _wanted(words: list[str]) -> set[str]:
+    """The names in supervisorctl's usual spelling; none if all are meant."""
+    return set() if "all" in words else {word.removesuffix(":*") for word in words}
 
 
 def _check(wanted: set[str], rows: list[Row]) -> None:

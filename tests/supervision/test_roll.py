@@ -86,6 +86,15 @@ def test_each_is_replaced_when_its_successor_is_ready(here: Foreign) -> None:
     assert here.ctl("roll", "work:*").returncode == 0
 
 
+def test_several_are_rolled_one_after_another(here: Foreign) -> None:
+    """Up to the first that fails."""
+    before = pids(here)
+    done = here.ctl("roll", "work:work_0", "nobody", "work:work_1")
+    assert done.returncode == 1
+    after = pids(here)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("code", "why"),
     [(BAD, "exit status 1"), (SLOW, "within 1 s"), (BRIEF, "exit status 3")],
@@ -323,7 +332,7 @@ def test_clear_errors(here: Foreign) -> None:
     for words, status, message in (
         (["nobody"], 1, "nobody: no such program or process"),
         (["work:nobody"], 1, "work:nobody: no such program or process"),
-        ([], 2, "roll takes one group"),
+        ([], 2, "roll takes groups or processes"),
         (["work", "--wait"], 2, "--wait takes a number of seconds"),
     ):
         done = here.ctl("roll", *words)

@@ -89,7 +89,7 @@ def test_ready_has_clear_errors(foreign: Make) -> None:
 def test_ready_follows(foreign: Make) -> None:
     """It shows the table anew until Ctrl-C, also while supervisord is away and back."""
     here = foreign(SLEEPERS).start()
-    assert here.ctl("ready", "--wait", "10").returncode == 0
+    assert here.ctl("ready", "all", "--wait", "10").returncode == 0
     with here.ctl_popen("ready", "sleeper", "--follow") as follow:
         assert follow.stdout
         line = iter(follow.stdout)
