@@ -119,7 +119,7 @@ def test_a_change_outside_the_programs_code_is_reported(develop: Develop) -> Non
 
 def test_a_debugger_takes_the_place_of_one_program(develop: Develop, popen: Popen) -> None:
     """docs/production.md: the rest runs on, and the reloader leaves what was stopped alone."""
-    checkout = develop(app=1, beat=1, worker=1)
+    checkout = develop(app=1, worker=1)
     checkout.ctl("stop", "worker:*", check=True)
     checkout.edit("tasks", "logger.info", "breakpoint()\n    logger.info")
     worker = popen(
@@ -129,9 +129,10 @@ def test_a_debugger_takes_the_place_of_one_program(develop: Develop, popen: Pope
     )
     assert worker.stdin
     assert worker.stdout
+    checkout.push(b"something")
     worker.stdin.write("p 'there is', item\ncontinue\n")
     worker.stdin.flush()
-    assert any("('there is', 'OK: " in line for line in worker.stdout)
+    assert any("('there is', 'something')" in line for line in worker.stdout)
     assert checkout.status("worker") == "STOPPED"
     assert checkout.get() == "Hello, world!"
 
