@@ -1,6 +1,7 @@
 """The Web API over real connections."""
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -171,16 +172,17 @@ os.execv(sys.argv[1], ["example-app"])
 
 
 @pytest.fixture
-def serve_inherited() -> Iterator[Callable[[str, Any], None]]:
-    """Starts app with a listening socket at descriptor 0, and waits until it is ready."""
+def serve_inherited() -> Iterator[Callable[[str, Any], int]]:
+    """Starts app with a listening socket at descriptor 0. Returns its pid once it is ready."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin(family: str, address: Any) -> None:
+    def begin(family: str, address: Any) -> int:
         code = INHERIT.format(family=family, address=address)
         command = [sys.executable, "-c", code, str(SCRIPTS / "example-app")]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE))
         assert started[0].stdout
         assert b"app ready: serving on " in started[0].stdout.readline()
+        return started[0].pid
 
     yield begin
     started[0].terminate()
@@ -190,15 +192,19 @@ def serve_inherited() -> Iterator[Callable[[str, Any], None]]:
 
 @pytest.mark.parametrize("family", ["INET", "INET6", "UNIX"])
 def test_it_serves_on_a_socket_that_it_inherits(
-    family: str, folder: Path, serve_inherited: Callable[[str, Any], None]
+    family: str, folder: Path, serve_inherited: Callable[[str, Any], int]
 ) -> None:
-    """A listening socket at descriptor 0, of any family, is served instead of HOST:PORT."""
+    """A listening socket at descriptor 0, of any family, is served instead of HOST:PORT.
+
+    What the application starts has nothing to read there.
+    """
     addresses: dict[str, Any] = {
         "INET": ("127.0.0.1", free_port()),
         "INET6": ("::1", free_port()),
         "UNIX": str(folder / "s"),
     }
-    serve_inherited(family, addresses[family])
+    pid = serve_inherited(family, addresses[family])
+    assert os.readlink(f"/proc/{pid}/fd/0") == os.devnull
     with socket.socket(getattr(socket, f"AF_{family}")) as client:
         client.connect(addresses[family])
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -207,7 +213,7 @@ def test_it_serves_on_a_socket_that_it_inherits(
 
 @pytest.mark.timeout(30)
 def test_an_inherited_socket_keeps_nodelay(
-    serve_inherited: Callable[[str, Any], None],
+    serve_inherited: Callable[[str, Any], int],
 ) -> None:
     """Without TCP_NODELAY each of these answers waits 40 ms, and the time limit comes first."""
     port = free_port()

@@ -43,6 +43,7 @@ def inherited_socket() -> socket.socket | None:
 
     A copy with its real family and protocol: uvicorn's own `--fd` takes any socket for a Unix
     one, so the event loop leaves out TCP_NODELAY and keep-alive answers wait 40 ms each.
+    Descriptor 0 becomes /dev/null: what the application starts would read from the socket.
     """
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
         return None
@@ -51,6 +52,8 @@ def inherited_socket() -> socket.socket | None:
     if not listening:
         listener.close()
         return None
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     return listener
 
 
