@@ -62,6 +62,8 @@ def explained(error: Exception, where: str) -> str:
     if is_unknown and "HELLO" in what:
         older = "it is older than Redis 6.2, which the queue needs"
         return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
+    if re.search("already authenticated|Authentication required|unauthenticated", what):
+        return "it asks for a password, and REDIS_URL has none"
     if what.startswith("WRONGTYPE"):
         return f"{what}: if another program has the key, set REDIS_KEY to another name"
     if is_unknown and "SCRIPT" in what:
