@@ -17,7 +17,7 @@ from .load import Load
 
 Only = Callable[..., Layout]
 
-ENOUGH = 2_000
+ENOUGH = 1_000
 AT_MOST = 0.03
 """Seconds that busy clients pause: restarts are what may harm them, and need the machine too."""
 
@@ -63,7 +63,7 @@ def reload_by_supervisorctl(layout: Layout) -> None:
 
 
 def test_restarts_fail_no_request(only: Only) -> None:
-    """Of 2,000 by busy, pausing, fresh, silent and slow clients."""
+    """Of 1,000 by busy, pausing, fresh, silent and slow clients."""
     layout = only(app=2)
     with load_on(layout) as load:
         while sum(load.done.values()) < ENOUGH:

@@ -137,7 +137,7 @@ def test_a_program_may_say_how_long_it_takes(
     """Longer than its stopwaitsecs, which is for those who say nothing, or no sense."""
     here = foreign(drainer(folder, says), "logs = on\nstop = 9").start()
     here.eventually(lambda: "ready: drainer" in here.log())
-    here.ask("stopProcess", "drainer")
+    here.ask("stopProcessGroup", "drainer")  # stopProcess has supervisord turn without rest
     assert ("drained" in here.stdout()) == drains
     assert ("SIGKILL" in here.log()) != drains
     assert "may take" not in here.log()
