@@ -64,6 +64,8 @@ def explained(error: Exception, where: str) -> str:
         return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
     if re.search("already authenticated|Authentication required|unauthenticated", what):
         return "it asks for a password, and REDIS_URL has none"
+    if "self-signed" in what or "issuer certificate" in what:
+        return f"{what} Name the file of its CA: ?ssl_ca_certs=/path in REDIS_URL"
     if what.startswith("WRONGTYPE"):
         return f"{what}: if another program has the key, set REDIS_KEY to another name"
     if is_unknown and "SCRIPT" in what:

@@ -117,7 +117,7 @@ def settings_url(url: str) -> str:
 
 
 def test_tls(folder: Path, at: Callable[[Server, str], Workers]) -> None:
-    """rediss:// with a certificate that is checked."""
+    """rediss:// with a certificate that is checked. What to do about an unknown CA is told."""
     program = server_programs().get("redis-server")
     if not program or not shutil.which("openssl"):
         pytest.skip("needs a redis-server that speaks TLS, and openssl")
@@ -139,3 +139,6 @@ def test_tls(folder: Path, at: Callable[[Server, str], Workers]) -> None:
             workers.push(options)
             workers.eventually(lambda: workers.told("end")[-1:] == [options])  # noqa: B023
             workers.kill(worker, signal.SIGTERM)
+        workers = at(server, settings_url(f"rediss://localhost:{port}"))
+        workers.launch()
+        workers.eventually(lambda: "Name the file of its CA: ?ssl_ca_certs=" in workers.log())
