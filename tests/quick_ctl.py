@@ -10,7 +10,13 @@ from tempfile import TemporaryDirectory
 from .launchers import SCRIPTS
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload([__name__, "supervisor.supervisorctl", "example.supervision.ctl"])
+# Also what tests/queue forks: there is one server of forks for all that a process of pytest runs.
+FORKS.set_forkserver_preload(
+    [
+        *(__name__, "supervisor.supervisorctl", "example.supervision.ctl"),
+        *("tests.queue.workers", "example.runtime.process", "example.runtime.worker"),
+    ]
+)
 
 
 def ctl(

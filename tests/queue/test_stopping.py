@@ -1,12 +1,11 @@
 """Worker processes that are told to stop: what runs, what waits, and what is charged."""
 
 import signal
-import subprocess
 import time
 
 import pytest
 
-from .workers import KEY, Workers
+from .workers import KEY, Worker, Workers
 
 
 def test_term_lets_what_runs_finish_and_gives_the_rest_back_in_order(workers: Workers) -> None:
@@ -76,7 +75,7 @@ def test_an_end_that_was_asked_for_is_charged_to_no_item(
         worker.send_signal(signal.SIGTERM)
         workers.eventually(lambda: "stop" in workers.hand())
 
-        def ended(worker: subprocess.Popen[bytes] = worker) -> bool:
+        def ended(worker: Worker = worker) -> bool:
             worker.send_signal(last)
             return worker.poll() is not None
 

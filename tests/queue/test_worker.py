@@ -5,7 +5,6 @@ import functools
 import os
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,9 +22,6 @@ from ..layout import Layout
 from ..server import Server
 from ..waiting import eventually
 from .workers import KEY, Workers
-
-Process = subprocess.Popen[bytes]
-
 
 # redelivery
 
