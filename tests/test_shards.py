@@ -10,7 +10,7 @@ from .server import Server
 
 def test_each_queue_has_a_worker_of_its_own(launch: Callable[..., Any], redis: Server) -> None:
     layout = launch(Layout, redis)
-    # The workers are those of the example.
+    # The workers are those of shards.conf.
     layout.only(beat=1)
     shutil.copy(
         ROOT / "supervisord.d" / "shards.conf.example", layout.folder / "supervisord.d/shards.conf"
