@@ -123,6 +123,18 @@ def test_an_end_at_once_loses_nothing_that_was_printed(start: Popen) -> None:
     assert "half a line" in out
 
 
+def test_a_command_that_it_starts_does_not_wait_for_the_supervisors_pipe(popen: Popen) -> None:
+    """But a debugger reads what is typed there, as by `supervisorctl fg`."""
+    work = "import subprocess; print(subprocess.run(['cat'], capture_output=True), input())"
+    code = PROGRAM.format(after="pass", form="text", work=work)
+    program = popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    assert program.stdin
+    assert program.stdout
+    program.stdin.write("typed\n")
+    program.stdin.flush()
+    assert any("returncode=0" in line and "typed" in line for line in program.stdout)
+
+
 def test_json_lines(start: Popen) -> None:
     """LOG_FORMAT=json: each line is an object with time, level, logger and message."""
     program = start(form="json")

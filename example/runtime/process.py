@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -41,6 +42,7 @@ ECHO_SECONDS = 0.5
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main()` in an event loop of its own, as the only thing that this process does."""
     die_with_parent()
+    _keep_input()
     # A watchdog sends SIGABRT first. Then the log shows where the process hangs.
     faulthandler.enable()
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
@@ -58,6 +60,19 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
             sys.exit(1)
     # Without this, the interpreter's last garbage collections take most of the time of a stop.
     gc.freeze()
+
+
+def _keep_input() -> None:
+    """Have the commands that the user's code starts read nothing.
+
+    Under supervisord they would wait for a pipe that never ends. Python itself still reads it: a
+    debugger does, by `supervisorctl fg`.
+    """
+    with contextlib.suppress(OSError):  # it may be closed
+        if stat.S_ISFIFO(os.fstat(0).st_mode):
+            sys.stdin = os.fdopen(os.dup(0))
+            with open(os.devnull, "rb") as nothing:
+                os.dup2(nothing.fileno(), 0)
 
 
 class StoppedError(Exception):
