@@ -60,7 +60,7 @@ def test_json_is_one_object_a_line(foreign: Make, word: str) -> None:
     """LOG_FORMAT=json, in any case; a line that is an object already is not wrapped again."""
     programs = f"""
 [program:own]
-command = /bin/sh -c 'echo "{{\\"level\\": \\"INFO\\", \\"message\\": \\"mine\\"}}"; sleep 1000'
+command = sh -c 'echo "{{\\"level\\": \\"INFO\\", \\"message\\": \\"mine\\"}}"; exec sleep 1000'
 {EVENTS}
 """
     here = foreign(TALKER + programs, LOG_FORMAT=word).start()
