@@ -18,4 +18,6 @@ def layout(launch: Callable[..., Layout], redis: Server) -> Layout:
     layout = launch(Layout, redis)
     layout.start()
     layout.all_ready()
+    # In its first second also a program that is ready may be STARTING.
+    layout.eventually(lambda: "STARTING" not in dict(layout.table().values()))
     return layout
