@@ -1,5 +1,6 @@
 """Copies of the project, as people make them: what a copy holds, and what is done with it."""
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -74,3 +75,8 @@ def make_repository(folder: Path) -> None:
     shutil.copytree(ROOT, folder, ignore=MADE_HERE)
     git(folder, "init", "--quiet")
     commit(folder, "The layout")
+
+
+def compile_package(package: Path) -> None:
+    """Once, in place of each program that starts at the same time as the others."""
+    assert compileall.compile_dir(package, quiet=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from . import quick_install
-from .copies import MADE_HERE, commit, contents, fresh_only, git, rename
+from .copies import MADE_HERE, commit, compile_package, contents, fresh_only, git, rename
 from .layout import ROOT
 
 # A user's own code, in which the layout's names are words like others.
@@ -227,6 +227,7 @@ def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
         (copy / "tests" / "yours" / f"test_{name}.py").unlink()
     (copy / "tests" / "yours" / "test_all.py").write_text(OWN_TESTS)
     quick_install.put(copy)
+    compile_package(copy / "my_shop")
     done = subprocess.run(
         [copy / "scripts" / "test", "-n", "0", *SOME], capture_output=True, text=True, timeout=280
     )

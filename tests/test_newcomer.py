@@ -17,7 +17,7 @@ import pytest
 from websockets.sync.client import connect
 
 from . import pages, quick_install
-from .copies import IDENTITY, fresh_only, git, make_repository
+from .copies import IDENTITY, compile_package, fresh_only, git, make_repository
 from .launchers import Launcher
 from .server import Server
 
@@ -104,6 +104,7 @@ def test_a_newcomer_gets_along_by_what_the_pages_say(
     git(folder, "clone", "--quiet", "layout", clone.name)
     newcomer = launch(lambda _, redis: Newcomer(clone, redis), redis)
     begins(newcomer)
+    compile_package(clone / "shop")
     looks(newcomer)
     develops(newcomer)
     depends_on_more(newcomer)

@@ -13,7 +13,7 @@ import pytest
 
 from . import machine as machines
 from . import pages, quick_install
-from .copies import commit, fresh_only, git, make_repository
+from .copies import commit, compile_package, fresh_only, git, make_repository
 from .layout import ROOT
 from .machine import Machine
 
@@ -106,6 +106,7 @@ def test_the_page_leads_from_a_clone_to_a_machine_and_to_the_next_layout(machine
         machine.run(command)
     python = f"/mnt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
     quick_install.put(machine.checkout, python, "/mnt/packages")
+    compile_package(machine.checkout / "shop")
     versions = Versions(machine)
     for command in commands(machine.checkout, "Test"):
         machine.run(command)
