@@ -135,6 +135,16 @@ def test_a_command_that_it_starts_does_not_wait_for_the_supervisors_pipe(popen: 
     assert any("returncode=0" in line and "typed" in line for line in program.stdout)
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
+def test_its_standard_descriptors_may_be_closed(popen: Popen, closed: str) -> None:
+    code = PROGRAM.format(after="pass", form="text", work="pass")
+    program = popen(["sh", "-c", 'exec "$0" -c "$1" ' + closed, sys.executable, code])
+    assert program.stdout
+    assert "thing ready: at hand" in program.stdout.readline()
+    program.terminate()
+    assert program.wait(5) == 0
+
+
 def test_json_lines(start: Popen) -> None:
     """LOG_FORMAT=json: each line is an object with time, level, logger and message."""
     program = start(form="json")

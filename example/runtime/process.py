@@ -41,10 +41,11 @@ ECHO_SECONDS = 0.5
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main()` in an event loop of its own, as the only thing that this process does."""
-    die_with_parent()
+    _occupy_standard_descriptors()
     _keep_input()
+    die_with_parent()
     # A watchdog sends SIGABRT first. Then the log shows where the process hangs.
-    faulthandler.enable()
+    faulthandler.enable(2)
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
     async def program() -> None:
@@ -62,17 +63,23 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     gc.freeze()
 
 
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null for those that are closed: libuv aborts if another file has their number."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(free)
+
+
 def _keep_input() -> None:
     """Have the commands that the user's code starts read nothing.
 
     Under supervisord they would wait for a pipe that never ends. Python itself still reads it: a
     debugger does, by `supervisorctl fg`.
     """
-    with contextlib.suppress(OSError):  # it may be closed
-        if stat.S_ISFIFO(os.fstat(0).st_mode):
-            sys.stdin = os.fdopen(os.dup(0))
-            with open(os.devnull, "rb") as nothing:
-                os.dup2(nothing.fileno(), 0)
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        sys.stdin = os.fdopen(os.dup(0))
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
 
 
 class StoppedError(Exception):
