@@ -38,27 +38,24 @@ def ask(client: http.client.HTTPConnection, method: str, path: str) -> http.clie
     return client.getresponse()
 
 
-def test_get_says_hello(client: http.client.HTTPConnection) -> None:
+def test_get_says_hello_and_head_has_the_same_headers_and_no_body(
+    client: http.client.HTTPConnection,
+) -> None:
     answer = ask(client, "GET", "/")
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.read() == b"Hello, world!"
-
-
-def test_head_has_the_same_headers_and_no_body(client: http.client.HTTPConnection) -> None:
     answer = ask(client, "HEAD", "/")
     assert answer.status == 200
     assert answer.headers["content-length"] == "13"
     assert answer.read() == b""
 
 
-def test_an_unknown_path_is_404(client: http.client.HTTPConnection) -> None:
-    assert ask(client, "GET", "/nowhere").status == 404
-
-
-def test_a_wrong_method_is_405_and_says_which_are_right(
+def test_an_unknown_path_is_404_and_a_wrong_method_405_that_says_which_are_right(
     client: http.client.HTTPConnection,
 ) -> None:
+    answer = ask(client, "GET", "/nowhere")
+    assert (answer.status, answer.read()) == (404, b"Not Found")
     answer = ask(client, "POST", "/")
     assert answer.status == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}

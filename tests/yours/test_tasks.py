@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -16,7 +17,8 @@ def test_it_tells_what_it_works(caplog: pytest.LogCaptureFixture) -> None:
     assert "WORKING: this" in caplog.messages
 
 
-def test_what_a_killed_worker_had_in_hand_is_not_lost(layout: Layout) -> None:
+def test_what_a_killed_worker_had_in_hand_is_not_lost(only: Callable[..., Layout]) -> None:
+    layout = only(worker=1)
     layout.signal("worker", "STOP")
     layout.push(b"precious")
     layout.signal("worker", "KILL")
