@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from .foreign import Foreign
 
@@ -31,6 +32,27 @@ def test_a_stop_does_not_wait_for_the_clock(foreign: Make) -> None:
         assert here.term() == 0
         took.append(time.monotonic() - before)
     assert took[0] * 3 < took[1], took
+
+
+def test_a_stop_of_one_process_leaves_the_core_to_it(foreign: Make) -> None:
+    """While supervisorctl waits for its end, supervisord works less than with wake off."""
+    slow = "[program:slow]\ncommand = sh -c 'trap \"exec sleep 0.5\" TERM; sleep 1000 & wait'"
+    worked = []
+    for plugin in ("", "wake = off"):
+        here = foreign(slow, plugin).start()
+        here.running("slow")
+        before = cpu(here)
+        here.ask("stopProcess", "slow")
+        worked.append(cpu(here) - before)
+        assert here.table() == {"slow": "STOPPED"}
+        assert here.term() == 0
+    assert worked[0] * 3 < worked[1], worked
+
+
+def cpu(here: Foreign) -> int:
+    """Of supervisord, so far, in nanoseconds."""
+    assert here.process
+    return int(Path(f"/proc/{here.process.pid}/schedstat").read_text().split()[0])
 
 
 def test_reloads_leave_no_descriptor_behind(foreign: Make) -> None:
