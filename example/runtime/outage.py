@@ -62,7 +62,9 @@ def explained(error: Exception, where: str) -> str:
     if is_unknown and "HELLO" in what:
         older = "it is older than Redis 6.2, which the queue needs"
         return f"{what}: {older}; or, if only its HELLO was renamed, add ?protocol=2 to REDIS_URL"
-    if re.search("already authenticated|Authentication required|unauthenticated", what):
+    asks = re.search("already authenticated|Authentication required|unauthenticated", what)
+    # A sentinel has a password of its own, of which `what` tells.
+    if asks and "sentinel_password" not in what:
         return "it asks for a password, and REDIS_URL has none"
     if "self-signed" in what or "issuer certificate" in what:
         return f"{what} Name the file of its CA: ?ssl_ca_certs=/path in REDIS_URL"
