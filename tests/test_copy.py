@@ -214,17 +214,22 @@ def test_all(layout: Layout) -> None:
 # Of each kind some: the whole takes long.
 PARENT = "tests/test_launchers.py::test_the_api_answers_and_each_push_is_worked[parent]"
 VERSION = "tests/test_console.py::test_version_is_that_of_the_project"
-SOME = ("tests/yours", PARENT, VERSION, "tests/test_settings.py")
+ENV = "tests/test_develop.py::test_what_the_server_reads_itself_is_used"
+SOME = ("tests/yours", PARENT, VERSION, ENV, "tests/test_settings.py")
 
 
 @fresh_only
 @pytest.mark.timeout(300)
 def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
-    """Renamed, with another api, schedule and tasks, and tests of these."""
+    """Renamed, with another api, schedule and tasks, other settings, and tests of these."""
     assert rename(copy, "my_shop").returncode == 0
     for name, text in OWN_FILES.items():
         (copy / "my_shop" / f"{name}.py").write_text(text)
         (copy / "tests" / "yours" / f"test_{name}.py").unlink()
+    settings = copy / "my_shop" / "settings.py"
+    own = 'title: str = text("Shop", "a title")\n    port: int = whole(8000'
+    settings.write_text(settings.read_text().replace("port: int = whole(5000", own))
+    (copy / "tests" / "yours" / "test_own_settings.py").unlink()
     (copy / "tests" / "yours" / "test_all.py").write_text(OWN_TESTS)
     quick_install.put(copy)
     compile_package(copy / "my_shop")

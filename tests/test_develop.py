@@ -5,13 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from example.settings import Settings
 
 from .conftest import Popen
 from .layout import ROOT, Layout
@@ -194,11 +191,3 @@ def test_what_the_server_reads_itself_is_used(folder: Path) -> None:
 def test_a_wrong_line_of_env_is_reported(folder: Path) -> None:
     done = with_env(folder, "LOG_LEVEL=info\nREDIS_KEY\n")
     assert (done.returncode, done.stderr) == (2, ".env: line 2 is not NAME=value\n")
-
-
-def test_the_example_of_env_has_every_setting_and_its_default() -> None:
-    """But for HOST and PORT: under supervisord its configuration says where app listens."""
-    found = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text()))
-    names = {each.name.upper() for each in fields(Settings)} - {"HOST", "PORT"}
-    assert found.keys() == names
-    assert Settings.load(found) == Settings()

@@ -1,7 +1,6 @@
 """The environment, read and checked once."""
 
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from example.runtime.environment import SettingsError
 from example.settings import Settings
 
 from .launchers import SCRIPTS
-from .layout import ROOT
 
 PROGRAMS = ["example-app", "example-beat", "example-worker", "example-redis"]
 
@@ -19,13 +17,6 @@ def problems(**environ: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         Settings.load(environ)
     return str(caught.value).splitlines()
-
-
-def test_nothing_set_gives_the_article_s_defaults() -> None:
-    settings = Settings.load({})
-    assert settings.redis_url == "redis://localhost"
-    assert settings.redis_key == "TESTING"
-    assert (settings.host, settings.port) == ("127.0.0.1", 5000)
 
 
 def test_what_is_set_is_read() -> None:
@@ -148,14 +139,6 @@ def test_the_message_gives_the_range(variable: str, accepts: str, value: str) ->
 def test_all_wrong_values_are_reported_at_once() -> None:
     told = problems(PORT="x", LOG_LEVEL="x", REDIS_URL="x", HOST_FILE="/nowhere")
     assert [line.split(": ")[1] for line in told] == ["REDIS_URL", "HOST_FILE", "PORT", "LOG_LEVEL"]
-
-
-def test_each_setting_is_documented() -> None:
-    documents = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    text = "".join(each.read_text() for each in documents)
-    assert [
-        name for each in fields(Settings) if f"`{(name := each.name.upper())}`" not in text
-    ] == []
 
 
 def test_how_to_write_a_password_in_a_url_is_told() -> None:
