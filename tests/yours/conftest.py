@@ -15,7 +15,22 @@ def _your_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def layout(launch: Callable[..., Layout], redis: Server) -> Layout:
     """All programs of your supervisord.conf, up and ready, however your code logs."""
-    layout = launch(Layout, redis)
+    return started(launch(Layout, redis))
+
+
+@pytest.fixture
+def only(launch: Callable[..., Layout], redis: Server) -> Callable[..., Layout]:
+    """The same, with so many processes of these programs alone: only(app=2, worker=1)."""
+
+    def start(**processes: int) -> Layout:
+        layout = launch(Layout, redis)
+        layout.only(**processes)
+        return started(layout)
+
+    return start
+
+
+def started(layout: Layout) -> Layout:
     layout.start()
     layout.all_ready()
     # In its first second also a program that is ready may be STARTING.
