@@ -47,5 +47,10 @@ def ready(socket: Path, *names: str) -> bool:
         rows = ask(socket, "supervision.ready")
     except AWAY:
         return False
-    wanted = set(names)
-    return all(row["ready"] for row in rows if not wanted or wanted & {row["name"], row["program"]})
+    parts = [[row for row in rows if name in _names(row)] for name in names] or [rows]
+    # Nothing is ready that is not there.
+    return all(part and all(row["ready"] for row in part) for part in parts)
+
+
+def _names(row: dict[str, Any]) -> set[str]:
+    return {row["name"], row["program"], row["group"]}

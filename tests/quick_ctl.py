@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -41,14 +41,23 @@ def ctl(
         return subprocess.CompletedProcess(command, call.exitcode, out.read_text(), err.read_text())
 
 
+def hold_no_server() -> None:
+    """In a fork: let the server of forks end when pytest does, even if this fork goes on.
+
+    The server waits until nobody holds this descriptor, and each fork has it too.
+    """
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+
+
 def _call(command: list[str], cwd: Path, environ: dict[str, str], out: Path, err: Path) -> None:
     from supervisor.supervisorctl import main
 
+    hold_no_server()
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY), number)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)
-    sys.path[:0] = environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = command
     main()
