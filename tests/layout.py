@@ -97,9 +97,8 @@ class Layout(Launcher):
         self.eventually(lambda: self.table().get(name, ("", 0))[1] not in (0, old))
 
     def pid(self, program: str) -> int:
-        pid = self.table()[_full(program)][1]
-        assert pid, f"{program} is not running"
-        return pid
+        """Of a program that runs, or soon will: in its first second one that is ready may not."""
+        return self.eventually(lambda: self.table()[_full(program)][1])
 
     def log(self, program: str) -> str:
         """All that the program's log file holds so far."""

@@ -33,6 +33,4 @@ def only(launch: Callable[..., Layout], redis: Server) -> Callable[..., Layout]:
 def started(layout: Layout) -> Layout:
     layout.start()
     layout.all_ready()
-    # In its first second also a program that is ready may be STARTING.
-    layout.eventually(lambda: "STARTING" not in dict(layout.table().values()))
     return layout
