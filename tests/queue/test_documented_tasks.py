@@ -8,7 +8,7 @@ import shutil
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,8 +62,13 @@ def test_a_database(start: Start) -> None:
         items.execute("CREATE TABLE items (name)")
         worker.push(*map(str, range(20)))
         eventually(lambda: items.execute("SELECT count(*) FROM items").fetchone() == (20,))
-    files = Path(f"/proc/{worker.processes[0].pid}/fd")
-    eventually(lambda: not [each for each in files.iterdir() if "items" in str(each.readlink())])
+    eventually(lambda: not [each for each in open_files(worker) if "items" in each])
+
+
+def open_files(worker: Mine) -> Iterator[str]:
+    for each in Path(f"/proc/{worker.processes[0].pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            yield str(each.readlink())
 
 
 class Pages(http.server.BaseHTTPRequestHandler):

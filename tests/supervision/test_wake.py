@@ -36,7 +36,7 @@ def test_a_stop_does_not_wait_for_the_clock(foreign: Make) -> None:
 
 def test_a_stop_of_one_process_leaves_the_core_to_it(foreign: Make) -> None:
     """While supervisorctl waits for its end, supervisord works less than with wake off."""
-    slow = "[program:slow]\ncommand = sh -c 'trap \"exec sleep 0.5\" TERM; sleep 1000 & wait'"
+    slow = "[program:slow]\ncommand = sh -c 'trap \"exec sleep 0.5\" TERM; read -r _'"
     worked = []
     for plugin in ("", "wake = off"):
         here = foreign(slow, plugin).start()

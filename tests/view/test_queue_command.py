@@ -46,6 +46,7 @@ def run(redis: Server) -> Run:
         }
         with (
             mock.patch.multiple(sys, argv=argv, **streams),
+            mock.patch("gc.freeze"),  # it is for a process that ends
             mock.patch.dict(os.environ, {"REDIS_URL": redis.url} | environ, clear=True),
             pytest.raises(SystemExit) as ended,
         ):
