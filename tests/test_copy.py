@@ -215,13 +215,15 @@ def test_all(layout: Layout) -> None:
 PARENT = "tests/test_launchers.py::test_the_api_answers_and_each_push_is_worked[parent]"
 VERSION = "tests/test_console.py::test_version_is_that_of_the_project"
 ENV = "tests/test_develop.py::test_what_the_server_reads_itself_is_used"
-SOME = ("tests/yours", PARENT, VERSION, ENV, "tests/test_settings.py")
+OWN = "tests/test_own_program.py"
+PAGES = ("tests/test_readme.py", "tests/test_pages.py", f"{OWN}::test_it_runs_under_one_parent_too")
+SOME = ("tests/yours", PARENT, VERSION, ENV, "tests/test_settings.py", *PAGES)
 
 
 @fresh_only
 @pytest.mark.timeout(300)
 def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
-    """Renamed, with another api, schedule and tasks, other settings, and tests of these."""
+    """Renamed, with another api, schedule and tasks, other settings, tests of these, a README."""
     assert rename(copy, "my_shop").returncode == 0
     for name, text in OWN_FILES.items():
         (copy / "my_shop" / f"{name}.py").write_text(text)
@@ -231,6 +233,8 @@ def test_the_tests_of_a_copy_pass_whatever_its_own_files_do(copy: Path) -> None:
     settings.write_text(settings.read_text().replace("port: int = whole(5000", own))
     (copy / "tests" / "yours" / "test_own_settings.py").unlink()
     (copy / "tests" / "yours" / "test_all.py").write_text(OWN_TESTS)
+    (copy / "README.md").write_text("# My shop\n")
+    (copy / "README.ja.md").unlink()
     quick_install.put(copy)
     compile_package(copy / "my_shop")
     done = subprocess.run(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from . import launchers, pages
+from .copies import fresh_only
 from .launchers import Launcher
 from .layout import ROOT, Layout
 from .mine import Mine
@@ -42,6 +43,7 @@ def recipe() -> tuple[str, str, str]:
     return function, script, part
 
 
+@fresh_only
 def test_a_program_is_a_function_a_line_and_a_section(
     launch: Launch, redis: Server, added: dict[str, str]
 ) -> None:
@@ -58,6 +60,7 @@ def test_a_program_is_a_function_a_line_and_a_section(
     assert "mailer stopped" in layout.stdout()
 
 
+@fresh_only
 def test_it_runs_under_one_parent_too(launch: Launch, redis: Server, added: dict[str, str]) -> None:
     parent: Launcher = launch(launchers.parent, redis, **added)
     parent.start()

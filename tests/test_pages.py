@@ -1,9 +1,12 @@
-"""The pages of the project: what they lead to is there."""
+"""The pages of the project: what they lead to is there. Those of a copy are its owner's."""
 
 import re
 from pathlib import Path
 
+from .copies import fresh_only
 from .layout import ROOT
+
+pytestmark = fresh_only
 
 OWN = ("README", "README.ja", "CHANGELOG", "CONTRIBUTING", "SECURITY", "scripts/README")
 PAGES = [*(ROOT / f"{name}.md" for name in OWN), *ROOT.glob("docs/*.md")]

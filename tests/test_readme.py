@@ -1,10 +1,18 @@
-"""Both READMEs say the same: commands, code and tables of README.md are in README.ja.md."""
+"""Both READMEs say the same: commands, code and tables of README.md are in README.ja.md.
+
+Those of a copy are its owner's.
+"""
 
 import re
 
+from .copies import fresh_only
 from .layout import ROOT
 
-ENGLISH, JAPANESE = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
+pytestmark = fresh_only
+
+
+def both() -> list[str]:
+    return [(ROOT / name).read_text() for name in ("README.md", "README.ja.md")]
 
 
 def blocks(text: str) -> list[str]:
@@ -20,14 +28,16 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_both_have_the_same_commands_and_code() -> None:
-    assert blocks(JAPANESE) == blocks(ENGLISH)
+    english, japanese = map(blocks, both())
+    assert japanese == english
 
 
 def test_both_have_the_same_tables() -> None:
-    assert rows(JAPANESE) == rows(ENGLISH)
+    english, japanese = map(rows, both())
+    assert japanese == english
 
 
 def test_both_lead_to_the_same_pages_which_are_there() -> None:
-    english, japanese = (set(re.findall(r"\]\(([\w./]+)\)", text)) for text in (ENGLISH, JAPANESE))
+    english, japanese = (set(re.findall(r"\]\(([\w./]+)\)", text)) for text in both())
     assert japanese - {"README.md"} == english - {"README.ja.md"}
     assert all((ROOT / page).exists() for page in english | japanese)
