@@ -111,11 +111,14 @@ def test_the_usual_redis_urls_are_accepted(url: str) -> None:
         ("rediss://localhost?ssl_check_hostname=some", "ssl_check_hostname is not true or false"),
         ("rediss+sentinel://a,b/x?ssl_ca_certs=/nowhere", "ssl_ca_certs is wrong: No such file"),
         ("rediss+cluster://a?ssl_ca_certs=/dev/null", "ssl_ca_certs is wrong: no such certificate"),
+        ("redis://some%20body:secret@localhost", "its user name holds a blank"),
+        ("redis://localhost?username=some%0Abody", "its user name holds a blank"),
         ("redis://localhost?sentinel_password=x", "is for redis+sentinel:// only"),
     ],
 )
-def test_a_wrong_option_of_the_redis_url_is_named(url: str, told: str) -> None:
+def test_a_wrong_part_of_the_redis_url_is_named(url: str, told: str) -> None:
     (problem,) = problems(REDIS_URL=url)
+    assert "secret" not in problem
     assert problem.startswith("wrong setting: REDIS_URL: ")
     assert told in problem
 

@@ -230,7 +230,7 @@ def test_without_any_server_program_it_says_what_to_install(run: Popen, folder: 
 
 def test_what_clients_take_from_the_query_is_served(run: Popen) -> None:
     """User, password and database, of which a server has 16 unless it is told otherwise."""
-    url = f"redis://localhost:{free_port()}?db=20&username=somebody&password=hun%2Bter%5C2"
+    url = f"redis://localhost:{free_port()}?db=20&username=some%22body&password=hun%2Bt%22er%5C2%0A"
     run(url)
     eventually(lambda: answers(url))
 

@@ -131,7 +131,7 @@ class Environment:
                     values[each.name] = each.metadata["parse"](text)
             except _UnusableError as error:
                 wrong.append(str(error))
-            except redis_url.OptionError as error:
+            except redis_url.UrlError as error:
                 wrong.append(f"{variable}: {error}")
             except ValueError:
                 shown = "(not shown)" if each.metadata["secret"] else repr(text)

@@ -137,9 +137,10 @@ def configuration(url: SplitResult, directory: Path) -> str:
     if password:
         lines.append(f"requirepass {_quoted(password)}")
     if user:
-        lines.append(f"user {user} on {_quoted('>' + password)} ~* &* +@all")
+        lines.append(f"user {_quoted(user)} on {_quoted('>' + password)} ~* &* +@all")
     return "\n".join(lines) + "\n"
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """As one word of the file, whatever is in it; a line break would end the line."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(text)) + '"'

@@ -1,6 +1,7 @@
 """What REDIS_URL may be: redis://, rediss:// or unix://, also by way of sentinels or a cluster."""
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+import re
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ACCEPTS = (
     "redis://[[user]:password@]host[:port][/db], rediss://…, unix:///path,"
@@ -17,8 +18,8 @@ have time-outs of their own."""
 _YES_OR_NO = ("socket_keepalive", "ssl_check_hostname")
 
 
-class OptionError(ValueError):
-    """An option in the URL's query is wrong; the message names it, and shows no secret."""
+class UrlError(ValueError):
+    """A part of the URL is wrong; the message names it, and shows no secret."""
 
 
 def redacted(url: str) -> str:
@@ -30,8 +31,9 @@ def redacted(url: str) -> str:
 def check(text: str) -> str:
     """Return `text` if it may be REDIS_URL.
 
-    Raises OptionError for an option that is not there or has a wrong value; files that it names
-    are read. Raises ValueError for anything else that is wrong.
+    Raises UrlError for a user name that no server allows, and for an option that is not there or
+    has a wrong value; files that it names are read. Raises ValueError for anything else that is
+    wrong.
     """
     url = urlsplit(text)
     scheme, _, kind = url.scheme.partition("+")
@@ -49,8 +51,12 @@ def check(text: str) -> str:
     # A fragment is a password with a bare # in it.
     if not right or url.fragment:
         raise ValueError
-    if url.query:
-        _check_options(scheme, kind, parse_qsl(url.query, keep_blank_values=True))
+    options = parse_qsl(url.query, keep_blank_values=True)
+    for user in (unquote(url.username or ""), dict(options).get("username", "")):
+        if re.search(r"[\s\0]", user):
+            raise UrlError("its user name holds a blank, which no server allows")
+    if options:
+        _check_options(scheme, kind, options)
     return text
 
 
@@ -65,21 +71,21 @@ def _check_options(scheme: str, kind: str, options: list[tuple[str, str]]) -> No
             hint = "; for rediss:// only" if name.startswith("ssl_") else ""
             if any("@" in each for option in options for each in option):
                 # They may be the rest of a password: no name is shown.
-                raise OptionError("there is no such option: in a password ? is written %3F")
-            raise OptionError(f"there is no option {name!r}{hint}: use {', '.join(OPTIONS)}")
+                raise UrlError("there is no such option: in a password ? is written %3F")
+            raise UrlError(f"there is no option {name!r}{hint}: use {', '.join(OPTIONS)}")
         if name in SENTINEL_OPTIONS and kind != "sentinel":
-            raise OptionError(f"the option {name} is for redis+sentinel:// only")
+            raise UrlError(f"the option {name} is for redis+sentinel:// only")
         if not value:
-            raise OptionError(f"the option {name} has no value")
+            raise UrlError(f"the option {name} has no value")
         if name in _YES_OR_NO and value.lower() not in ("true", "false"):
-            raise OptionError(f"the option {name} is not true or false")
+            raise UrlError(f"the option {name} is not true or false")
     plain = [each for each in options if each[0] not in SENTINEL_OPTIONS]
     if not (why := _refused(scheme, plain)):
         return
     for each in plain:
         if alone := _refused(scheme, [each]):
-            raise OptionError(f"the option {each[0]} is wrong: {alone}")
-    raise OptionError(f"its options do not go together: {why}")
+            raise UrlError(f"the option {each[0]} is wrong: {alone}")
+    raise UrlError(f"its options do not go together: {why}")
 
 
 def _refused(scheme: str, options: list[tuple[str, str]]) -> str:
