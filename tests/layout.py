@@ -1,6 +1,7 @@
 """The shipped supervisord.conf, started for real in a short temporary directory."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,10 +18,11 @@ SHIPPED = {"app": 2, "beat": 2, "worker": 1, "redis": 1}
 
 def only(**processes: int) -> str:
     """A drop-in for so many processes of these programs, and none of the others."""
-    kinds = {"app": "fcgi-program"}
+    programs = re.findall(
+        r"(?m)^\[((?:fcgi-)?program):([\w-]+)\]", (ROOT / "supervisord.conf").read_text()
+    )
     return "".join(
-        f"[{kinds.get(name, 'program')}:{name}]\nnumprocs = {processes.get(name, 0)}\n"
-        for name in SHIPPED
+        f"[{kind}:{name}]\nnumprocs = {processes.get(name, 0)}\n" for kind, name in programs
     )
 
 
