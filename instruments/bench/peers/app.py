@@ -21,6 +21,8 @@ from .contenders import HERE, PEERS
 from .side import THEIRS, scripts
 
 SECONDS = 2
+# Each second leaves some ten thousand ports that no connection may have for a while.
+FRESH_SECONDS = 1
 WRK = "wrk --latency -t 1 -c 64"
 FRESH = ("-H", "Connection: close")
 UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
@@ -79,7 +81,7 @@ def measure(rounds: int, scale: float, only: str, progress: Callable[[str], None
                 eventually(lambda port=port: answers(port), 20)  # type: ignore[misc]
                 seconds = max(1, round(SECONDS * scale))
                 rows[name]["kept"].append(asked(process.pid, port, seconds))
-                rows[name]["fresh"].append(asked(process.pid, port, seconds, *FRESH))
+                rows[name]["fresh"].append(asked(process.pid, port, FRESH_SECONDS, *FRESH))
     return {"rows": list(rows.values()), "rounds": rounds, "wrk": WRK}
 
 
