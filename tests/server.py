@@ -19,12 +19,23 @@ from .waiting import eventually
 
 
 def free_port() -> int:
-    """A port that is free, and stays so: no connection begins from one below 32768."""
+    """A port that is free, and stays so: no connection begins from one below 32768.
+
+    Each process of pytest has ports of its own and gives none twice, since what is to listen there
+    may need a second until it does.
+    """
+    name, count = (os.environ.get(f"PYTEST_XDIST_WORKER{each}") for each in ("", "_COUNT"))
+    mine = range(10_000 + int((name or "gw0")[2:]), 32_000, int(count or 1))
     while True:
-        port = random.randrange(10_000, 32_000)  # noqa: S311 no secret
+        port = random.choice(mine)  # noqa: S311 no secret
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.add(port)
+                return port
+
+
+_GIVEN: set[int] = set()
 
 
 def server_programs() -> dict[str, str]:
