@@ -160,20 +160,26 @@ def serve(
 
 
 @pytest.fixture
-def layout(launch: Callable[..., Any], redis: Server) -> Layout:
+def kind() -> type[Layout]:
+    """What `layout` and `only` start; a folder or a file may have its own."""
+    return Layout
+
+
+@pytest.fixture
+def layout(launch: Callable[..., Any], redis: Server, kind: type[Layout]) -> Layout:
     """Everything up and ready under supervisord."""
-    layout: Layout = launch(Layout, redis)
+    layout: Layout = launch(kind, redis)
     layout.start()
     layout.ready()
     return layout
 
 
 @pytest.fixture
-def only(launch: Callable[..., Any], redis: Server) -> Callable[..., Layout]:
+def only(launch: Callable[..., Any], redis: Server, kind: type[Layout]) -> Callable[..., Layout]:
     """The same, with so many processes of these programs alone: only(app=2, worker=1)."""
 
     def start(**processes: int) -> Layout:
-        layout: Layout = launch(Layout, redis)
+        layout: Layout = launch(kind, redis)
         layout.only(**processes)
         layout.start()
         layout.ready()

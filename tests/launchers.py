@@ -131,6 +131,15 @@ def lives(pid: int) -> bool:
     return state != "Z"
 
 
+def open_files(pid: int) -> list[str]:
+    """What the process has open, in words of /proc; some of it may be closed meanwhile."""
+    found = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(each))
+    return found
+
+
 def scripts(folder: Path, redis: Server) -> Launcher:
     """Each console script alone."""
     return Launcher(folder, redis, ["example-app"], ["example-beat"], ["example-worker"])

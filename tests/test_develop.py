@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,25 +42,16 @@ Develop = Callable[..., Checkout]
 
 
 @pytest.fixture
-def develop(launch: Callable[..., Any], redis: Server) -> Develop:
-    """Starts so many processes of each program: develop(app=1)."""
-
-    def start(**processes: int) -> Checkout:
-        checkout: Checkout = launch(Checkout, redis)
-        checkout.only(**processes)
-        checkout.start()
-        checkout.ready()
-        return checkout
-
-    return start
+def kind() -> type[Checkout]:
+    return Checkout
 
 
-def test_a_program_follows_its_code(develop: Develop) -> None:
+def test_a_program_follows_its_code(only: Develop) -> None:
     """Only programs that import the changed file are replaced; if all import it, all are.
 
     What the file begins when it is imported, such as a thread, holds up nothing.
     """
-    checkout = develop(app=1, beat=1, worker=1)
+    checkout = only(app=1, beat=1, worker=1)
     worker = checkout.pid("worker")
     checkout.edit("api", "Hello, world!", "Changed")
     checkout.eventually(lambda: checkout.get() == "Changed")
@@ -87,9 +77,9 @@ WRONG = {
 }
 
 
-def test_code_that_cannot_be_imported_is_shown_and_not_run(develop: Develop) -> None:
+def test_code_that_cannot_be_imported_is_shown_and_not_run(only: Develop) -> None:
     """The old process goes on, and nothing counts as a crash. Fixed code runs."""
-    checkout = develop(app=1)
+    checkout = only(app=1)
     app = checkout.pid("app")
     for wrong, shown in WRONG.items():
         checkout.edit("api", "app = ", f"{wrong}\napp = ")
@@ -102,9 +92,9 @@ def test_code_that_cannot_be_imported_is_shown_and_not_run(develop: Develop) -> 
     assert "exited: app" not in checkout.stdout()
 
 
-def test_a_change_outside_the_programs_code_is_reported(develop: Develop) -> None:
+def test_a_change_outside_the_programs_code_is_reported(only: Develop) -> None:
     """Its advice works; and a program that is new then follows its code too."""
-    checkout = develop(worker=1)
+    checkout = only(worker=1)
     with open(checkout.folder / "supervisord.conf", "a") as conf:
         conf.write("[program:more]\ncommand = example-worker\n")
     told = "reload | supervisord.conf has changed: supervisorctl update"
@@ -114,9 +104,9 @@ def test_a_change_outside_the_programs_code_is_reported(develop: Develop) -> Non
     checkout.eventually(lambda: "reload | more runs the new code" in checkout.stdout())
 
 
-def test_a_debugger_takes_the_place_of_one_program(develop: Develop, popen: Popen) -> None:
+def test_a_debugger_takes_the_place_of_one_program(only: Develop, popen: Popen) -> None:
     """docs/production.md: the rest runs on, and the reloader leaves what was stopped alone."""
-    checkout = develop(app=1, worker=1)
+    checkout = only(app=1, worker=1)
     checkout.ctl("stop", "worker:*", check=True)
     checkout.edit("tasks", "logger.info", "breakpoint()\n    logger.info")
     worker = popen(

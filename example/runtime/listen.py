@@ -10,6 +10,8 @@ from typing import Any
 
 from uvicorn.config import STARTUP_FAILURE
 
+from .process import read_nothing
+
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
@@ -52,8 +54,7 @@ def inherited_socket() -> socket.socket | None:
     if not listening:
         listener.close()
         return None
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
+    read_nothing()
     return listener
 
 

@@ -78,8 +78,13 @@ def _keep_input() -> None:
     """
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         sys.stdin = os.fdopen(os.dup(0))
-        with open(os.devnull, "rb") as nothing:
-            os.dup2(nothing.fileno(), 0)
+        read_nothing()
+
+
+def read_nothing() -> None:
+    """Make /dev/null descriptor 0, which whatever this process starts inherits."""
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
 
 
 class StoppedError(Exception):

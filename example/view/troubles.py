@@ -61,12 +61,8 @@ def silent_seconds(now: Snapshot) -> float | None:
 def _silence(now: Snapshot) -> str:
     """Without reports nobody knows how long items wait."""
     seconds = silent_seconds(now)
-    if seconds is None or now.sampled is None:
-        return (
-            ""
-            if seconds == 0
-            else "No worker or beat has ever used this queue: is REDIS_KEY right?"
-        )
-    if seconds <= SILENT_SECONDS:
+    if seconds is None:
+        return "No worker or beat has ever used this queue: is REDIS_KEY right?"
+    if now.sampled is None or seconds <= SILENT_SECONDS:
         return ""
     return f"No worker or beat has reported since {words.clock(now.sampled, now.time)}"

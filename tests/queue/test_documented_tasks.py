@@ -8,12 +8,13 @@ import shutil
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from ..launchers import open_files
 from ..layout import ROOT, Layout
 from ..mine import Mine
 from ..package import demo, package
@@ -62,13 +63,8 @@ def test_a_database(start: Start) -> None:
         items.execute("CREATE TABLE items (name)")
         worker.push(*map(str, range(20)))
         eventually(lambda: items.execute("SELECT count(*) FROM items").fetchone() == (20,))
-    eventually(lambda: not [each for each in open_files(worker) if "items" in each])
-
-
-def open_files(worker: Mine) -> Iterator[str]:
-    for each in Path(f"/proc/{worker.processes[0].pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
-            yield str(each.readlink())
+    pid = worker.processes[0].pid
+    eventually(lambda: not [each for each in open_files(pid) if "items" in each])
 
 
 class Pages(http.server.BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..quick_ctl import FORKS, hold_no_server
+from ..forks import FORKS, become_program
 from ..server import Server
 from ..waiting import eventually
 
@@ -71,12 +71,7 @@ class Worker:
 
 
 def _run(options: str, log: Path, environ: dict[str, str]) -> None:
-    hold_no_server()
-    os.environ.clear()
-    os.environ.update(environ)
-    written = os.open(log, os.O_WRONLY | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(written, number)
+    become_program(environ, log, log)
     sys.argv[1:] = [options]
     runpy.run_module("tests.queue.program", run_name="__main__")
 

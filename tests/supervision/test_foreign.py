@@ -1,6 +1,5 @@
 """Somebody else's configuration: all parts on, programs that know nothing of us."""
 
-import contextlib
 import os
 import pwd
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import pytest
 
 from example.supervision.parts import PARTS
 
+from ..launchers import open_files
 from ..server import free_port
 from .foreign import Foreign
 
@@ -137,11 +137,7 @@ def test_all_off_is_plain_supervisord(foreign: Make, folder: Path) -> None:
 def own_descriptors(here: Foreign) -> int:
     """How many descriptors supervisord has open, without the connections to it."""
     assert here.process
-    count = 0
-    for each in Path(f"/proc/{here.process.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # such a connection has just ended
-            count += not os.readlink(each).startswith("socket:")
-    return count
+    return sum(not each.startswith("socket:") for each in open_files(here.process.pid))
 
 
 def foreign_without_plugin(here: Foreign) -> Foreign:

@@ -1,12 +1,11 @@
 """Log files that cannot be opened are named, and cost supervisord nothing."""
 
-import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ..launchers import open_files
 from .foreign import Foreign
 from .test_startup import SLEEPER, refusal
 
@@ -40,11 +39,7 @@ def test_a_programs_log_is_named_and_no_descriptor_is_lost(
 
 def but_sockets(pid: int) -> list[str]:
     """What is open, but for the sockets: supervisorctl's may be, or may just have been, closed."""
-    found = []
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(each))
-    return sorted(each for each in found if not each.startswith("socket:"))
+    return sorted(each for each in open_files(pid) if not each.startswith("socket:"))
 
 
 def test_supervisord_may_have_no_output_at_all(foreign: Make) -> None:

@@ -29,9 +29,11 @@ NEWEST = "#operations > :first-child"
 @pytest.fixture(scope="module")
 def site() -> Iterator[Shown]:
     """Everything up and ready, with the page."""
-    folder = Path(tempfile.mkdtemp(prefix="ex", dir="/tmp"))
-    with Server(folder / "redis") as redis:
-        site = Shown(folder, redis)
+    with (
+        tempfile.TemporaryDirectory(prefix="ex", dir="/tmp") as folder,
+        Server(Path(folder) / "redis") as redis,
+    ):
+        site = Shown(Path(folder), redis)
         site.environ["PAYLOAD"] = PAYLOAD.replace("\x1b", "")
         site.override("loud", LOUD)
         try:
@@ -41,7 +43,6 @@ def site() -> Iterator[Shown]:
             yield site
         finally:
             site.close()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
