@@ -62,6 +62,9 @@ class Newcomer(Launcher):
         (serving,) = self.processes
         self.eventually(lambda: self.answers() or serving.poll() is not None, within=300)
         self.works()
+        # What is edited before that is no change to it.
+        if "--reload" in words:
+            self.eventually(lambda: "reload | watching" in self.stdout(), within=60)
 
     def press_ctrl_c(self) -> None:
         assert self.stop(signal.SIGINT) == [0]
